@@ -1,0 +1,5 @@
+//! Service tokens in, permitted routes out.
+
+// values
+pub mod time;
+pub mod token;
