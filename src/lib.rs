@@ -3,3 +3,6 @@
 // values
 pub mod time;
 pub mod token;
+pub mod path;
+pub mod request;
+pub mod decision;

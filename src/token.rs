@@ -456,8 +456,8 @@ mod tests {
         let digest = Secret::parse(&"x".repeat(20)).unwrap().0.digest();
         let hex: String = digest.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(TokenDigest::from_hex(&hex), Some(digest));
-        assert_eq!(TokenDigest::from_hex(&hex[1..]), None);
-        assert_eq!(TokenDigest::from_hex(&format!("+f{}", &hex[2..])), None);
+        assert_eq!(TokenDigest::from_hex(hex.get(1..).unwrap()), None);
+        assert_eq!(TokenDigest::from_hex(&format!("+f{}", hex.get(2..).unwrap())), None);
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! What the policies answer to a request: allow or deny, which rule decided, and what failed on the way.
+
+use crate::time::Timestamp;
+use std::fmt;
+
+/// A rule's number within its policy set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId(pub(crate) u32);
+
+/// Which policy set decided: the first eight bytes of a SHA-256 over its sources and role bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyVersion(pub(crate) u64);
+
+/// The answer of the policies to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Allow or deny, and why.
+    pub verdict: Verdict,
+    /// Conditions that could not be evaluated. None of them opened anything. Empty, and without an
+    /// allocation, for nearly every request.
+    pub failures: Vec<ConditionFailure>,
+    /// The policy set that decided.
+    pub policy: PolicyVersion,
+    /// The time that the decision was made for.
+    pub at: Timestamp,
+}
+
+/// Allow or deny, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This rule allows the request and no rule denies it.
+    Allow(RuleId),
+    /// The request is denied.
+    Deny(Denial),
+}
+
+/// Why a request is denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// No rule allows it: what nobody allowed is denied.
+    NoRule,
+    /// This rule denies it, whatever others allow.
+    Rule(RuleId),
+}
+
+/// A condition that failed: an error, a limit, or an answer that is neither `true` nor `false`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConditionFailure {
+    /// The rule that the condition belongs to.
+    pub rule: RuleId,
+    /// What went wrong, in words, with the line and column of the script.
+    pub reason: String,
+}
+
+impl Decision {
+    /// Whether the request is allowed.
+    pub const fn is_allow(&self) -> bool {
+        matches!(self.verdict, Verdict::Allow(_))
+    }
+
+    /// The rule that decided; `None` when no rule did.
+    pub const fn rule(&self) -> Option<RuleId> {
+        match self.verdict {
+            Verdict::Allow(rule) | Verdict::Deny(Denial::Rule(rule)) => Some(rule),
+            Verdict::Deny(Denial::NoRule) => None,
+        }
+    }
+}
+
+impl RuleId {
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for PolicyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
