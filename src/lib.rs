@@ -6,3 +6,8 @@ pub mod token;
 pub mod path;
 pub mod request;
 pub mod decision;
+
+// parts
+pub mod store;
+pub mod tokens;
+pub mod audit;

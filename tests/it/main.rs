@@ -1,1 +1,3 @@
 //! Everything that is tested from outside: one binary, one module a subject.
+
+mod store;
