@@ -11,3 +11,4 @@ pub mod decision;
 pub mod store;
 pub mod tokens;
 pub mod audit;
+pub mod bootstrap;
