@@ -8,6 +8,7 @@ pub mod request;
 pub mod decision;
 
 // parts
+pub mod policy;
 pub mod store;
 pub mod tokens;
 pub mod audit;

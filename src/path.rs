@@ -266,7 +266,8 @@ const fn hex_value(digit: u8) -> u8 {
     }
 }
 
-fn push_triplets(canonical: &mut String, letter: char) {
+/// Appends the percent triplets of a character.
+pub(crate) fn push_triplets(canonical: &mut String, letter: char) {
     let mut buffer = [0_u8; 4];
     for byte in letter.encode_utf8(&mut buffer).bytes() {
         canonical.push('%');

@@ -1,0 +1,301 @@
+//! Policies: what the scripts declare, compiled, and the decision on a request.
+
+mod compile;
+pub(crate) mod declaration;
+pub(crate) mod error;
+mod pattern;
+mod roles;
+mod table;
+
+pub use compile::ROUTES_MAX;
+pub use declaration::{Effect, Subject};
+pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
+pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
+pub use roles::ROLES_MAX;
+
+use crate::decision::{ConditionFailure, Decision, Denial, PolicyVersion, RuleId, Verdict};
+use crate::request::{MethodSet, Request};
+use crate::time::Timestamp;
+use crate::token::{Principal, RoleName};
+use declaration::{Condition, ConditionInput, EffectiveRoles, Grant};
+use roles::{RoleIndex, RoleSet, RoleTable};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use table::{Entry, Table};
+
+/// All policies of an engine, compiled. Immutable: a reload makes another one.
+#[derive(Debug)]
+pub struct PolicySet {
+    rules: Box<[Rule]>,
+    table: Table,
+    roles: Arc<RoleTable>,
+    permissions: HashMap<Arc<str>, Box<[Arc<Route>]>>,
+    holders: HashMap<Arc<str>, RoleSet>,
+    version: PolicyVersion,
+}
+
+/// A rule: effect, subject, routes, condition, and where it stands.
+pub struct Rule {
+    /// Whether it allows or denies.
+    pub effect: Effect,
+    /// Whom it is about.
+    pub subject: Subject,
+    /// The routes that it is about.
+    pub routes: Box<[Arc<Route>]>,
+    /// Routes among them that it is not about.
+    pub except: Box<[Route]>,
+    /// The permission by which it allows; `None` for a rule with routes of its own.
+    pub permission: Option<Arc<str>>,
+    /// Where it stands.
+    pub location: Location,
+    condition: Option<Arc<dyn Condition>>,
+    holder: Option<RoleIndex>,
+}
+
+/// Roles that the configuration adds to those of the policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleBindings {
+    /// Other names of roles.
+    pub aliases: Vec<Alias>,
+    /// Roles made of permissions.
+    pub custom: Vec<CustomRole>,
+}
+
+/// Another name of a role: whoever holds the name holds the role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// The other name.
+    pub name: RoleName,
+    /// The role of the policies.
+    pub role: RoleName,
+    /// Where it is configured.
+    pub location: Location,
+}
+
+/// A role made of permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomRole {
+    /// The role's name.
+    pub name: RoleName,
+    /// The permissions that it grants, each with its place in the configuration.
+    pub permissions: Vec<(Arc<str>, Location)>,
+    /// Where it is configured.
+    pub location: Location,
+}
+
+/// What the first walk over the table finds.
+#[derive(Default)]
+struct Found {
+    allow: Option<u32>,
+    deny: Option<u32>,
+    has_conditions: bool,
+}
+
+impl PolicySet {
+    /// Decides a request of a principal, or of nobody.
+    pub fn decide(&self, principal: Option<&Principal>, request: &Request, now: Timestamp) -> Decision {
+        let held = principal.map_or(RoleSet::EMPTY, |principal| self.roles.effective(&principal.roles));
+        let method = MethodSet::of(request.method().as_str());
+        let mut found = Found::default();
+        self.walk(principal.is_some(), &held, method, request, &mut |entry, rule| {
+            let best = match (rule.condition.is_some(), rule.effect) {
+                (true, _) => {
+                    found.has_conditions = true;
+                    return;
+                }
+                (false, Effect::Allow) => &mut found.allow,
+                (false, Effect::Deny) => &mut found.deny,
+            };
+            *best = Some(best.map_or(entry.rule, |known| known.min(entry.rule)));
+        });
+
+        let mut failures = Vec::new();
+        let verdict = if let Some(rule) = found.deny {
+            Verdict::Deny(Denial::Rule(RuleId(rule)))
+        } else if found.has_conditions {
+            let scene = Scene { policies: self, principal, held, request, method, now };
+            scene.decide(found.allow, &mut failures)
+        } else {
+            found.allow.map_or(Verdict::Deny(Denial::NoRule), |rule| Verdict::Allow(RuleId(rule)))
+        };
+        Decision { verdict, failures, policy: self.version, at: now }
+    }
+
+    /// Which policy set this is.
+    pub const fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    /// All rules, in the order of their files and lines.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule with this id; `None` for an id of another policy set.
+    pub fn rule(&self, id: RuleId) -> Option<&Rule> {
+        self.rules.get(id.0 as usize)
+    }
+
+    /// All roles: those of the scripts, aliases and custom roles.
+    pub fn roles(&self) -> &[RoleName] {
+        self.roles.names()
+    }
+
+    /// Whether there is a role of this name.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.find(name).is_some()
+    }
+
+    /// The names of all permissions, in no particular order.
+    pub fn permissions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.permissions.keys().map(|name| &**name)
+    }
+
+    /// Whether holders of these roles hold the permission; `None` when there is no such permission.
+    pub fn holds_permission(&self, roles: &[RoleName], permission: &str) -> Option<bool> {
+        if !self.permissions.contains_key(permission) {
+            return None;
+        }
+        let effective = self.roles.effective(roles);
+        Some(self.holders.get(permission).is_some_and(|holders| holders.intersects(&effective)))
+    }
+
+    /// The permissions that have a route for this request, sorted. Looks at every route: meant for the text
+    /// of a denial, not for a decision.
+    pub fn permissions_for(&self, request: &Request) -> Vec<&str> {
+        let method = MethodSet::of(request.method().as_str());
+        let covers = |routes: &[Arc<Route>]| {
+            routes
+                .iter()
+                .any(|route| route.methods.intersects(method) && route.pattern.matches(request.path()))
+        };
+        let covering = self.permissions.iter().filter(|(_, routes)| covers(routes));
+        let mut names: Vec<&str> = covering.map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Visits every rule that is about this request and this subject, with the route that is.
+    fn walk(
+        &self,
+        is_authenticated: bool,
+        held: &RoleSet,
+        method: MethodSet,
+        request: &Request,
+        visit: &mut impl FnMut(Entry, &Rule),
+    ) {
+        self.table.walk(method, request.path(), &mut |entry| {
+            let Some(rule) = self.rules.get(entry.rule as usize) else { return };
+            let is_about = match rule.subject {
+                Subject::Anyone => true,
+                Subject::Authenticated => is_authenticated,
+                Subject::Role(_) => rule.holder.is_some_and(|role| held.contains(role)),
+            };
+            if is_about && !rule.excludes(method, request) {
+                visit(entry, rule);
+            }
+        });
+    }
+}
+
+/// Everything that conditions of one decision are evaluated with.
+struct Scene<'a> {
+    policies: &'a PolicySet,
+    principal: Option<&'a Principal>,
+    held: RoleSet,
+    request: &'a Request,
+    method: MethodSet,
+    now: Timestamp,
+}
+
+impl Scene<'_> {
+    /// Decides where conditions have a say: those that could allow, as long as nothing does; then those
+    /// that could lift a denial. No other is evaluated, for no other could change the answer.
+    fn decide(&self, unconditional: Option<u32>, failures: &mut Vec<ConditionFailure>) -> Verdict {
+        let entries = self.conditional_entries();
+        let of = |effect| {
+            entries.iter().filter(move |(entry_effect, _)| *entry_effect == effect).map(|(_, entry)| *entry)
+        };
+        let allow = unconditional
+            .or_else(|| of(Effect::Allow).find(|entry| self.holds(*entry, failures)).map(|entry| entry.rule));
+        let Some(allow) = allow else { return Verdict::Deny(Denial::NoRule) };
+        let standing = of(Effect::Deny).find(|entry| !self.holds(*entry, failures));
+        standing
+            .map_or(Verdict::Allow(RuleId(allow)), |entry| Verdict::Deny(Denial::Rule(RuleId(entry.rule))))
+    }
+
+    fn conditional_entries(&self) -> Vec<(Effect, Entry)> {
+        let mut entries = Vec::new();
+        let is_authenticated = self.principal.is_some();
+        self.policies.walk(is_authenticated, &self.held, self.method, self.request, &mut |entry, rule| {
+            if rule.condition.is_some() {
+                entries.push((rule.effect, entry));
+            }
+        });
+        entries.sort_unstable_by_key(|(_, entry)| (entry.rule, entry.route));
+        entries
+    }
+
+    /// Whether the condition of the rule holds. One that fails does not.
+    fn holds(&self, entry: Entry, failures: &mut Vec<ConditionFailure>) -> bool {
+        let rule = self.policies.rules.get(entry.rule as usize);
+        let route = rule.and_then(|rule| rule.routes.get(entry.route as usize));
+        let condition = rule.and_then(|rule| rule.condition.as_ref());
+        let (Some(condition), Some(route)) = (condition, route) else { return false };
+        let input = ConditionInput {
+            request: self.request.clone(),
+            principal: self.principal.cloned(),
+            roles: EffectiveRoles { table: Arc::clone(&self.policies.roles), set: self.held },
+            route: Arc::clone(route),
+            now: self.now,
+        };
+        match condition.evaluate(input) {
+            Ok(holds) => holds,
+            Err(reason) => {
+                failures.push(ConditionFailure { rule: RuleId(entry.rule), reason });
+                false
+            }
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the rule has a condition.
+    pub const fn is_conditional(&self) -> bool {
+        self.condition.is_some()
+    }
+
+    fn excludes(&self, method: MethodSet, request: &Request) -> bool {
+        self.except
+            .iter()
+            .any(|route| route.methods.intersects(method) && route.pattern.matches(request.path()))
+    }
+}
+
+impl CustomRole {
+    fn grants(&self) -> impl Iterator<Item = Grant> {
+        self.permissions.iter().map(|(permission, location)| Grant {
+            role: self.name.clone(),
+            permission: Arc::clone(permission),
+            location: location.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule")
+            .field("effect", &self.effect)
+            .field("subject", &self.subject)
+            .field("routes", &self.routes)
+            .field("except", &self.except)
+            .field("permission", &self.permission)
+            .field("is_conditional", &self.is_conditional())
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Puts declarations together: resolves every name, and refuses what does not fit, all of it at once.
+
+use super::declaration::{Declarations, Effect, Inclusion, RuleDeclaration, Subject};
+use super::error::{Location, PolicyErrors, Problem, nearest};
+use super::pattern::Route;
+use super::roles::{ROLES_MAX, RoleIndex, RoleSet, RoleTable};
+use super::table::TableBuilder;
+use super::{PolicySet, RoleBindings, Rule};
+use crate::decision::PolicyVersion;
+use crate::token::RoleName;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The most routes of a policy set, over all rules; permissions count once for each role that holds them.
+pub const ROUTES_MAX: usize = 1_000_000;
+
+struct Compiler {
+    problems: Vec<Problem>,
+    roles: RoleTable,
+}
+
+struct PermissionRoutes {
+    routes: Box<[Arc<Route>]>,
+    location: Location,
+}
+
+/// Builds the policy set of what scripts and configuration declare.
+pub(super) fn compile(
+    mut declared: Declarations,
+    bindings: &RoleBindings,
+    version: PolicyVersion,
+) -> Result<PolicySet, PolicyErrors> {
+    let mut compiler = Compiler { problems: Vec::new(), roles: RoleTable::default() };
+    compiler.intern_declared(&declared);
+    compiler.add_bindings(&mut declared, bindings);
+    let permissions = compiler.permissions(&declared);
+    compiler.close(&declared.inclusions);
+    let mut rules = compiler.granted_rules(&declared, &permissions);
+    rules.extend(compiler.declared_rules(declared.rules));
+    rules.sort_by(|one, other| one.location.cmp(&other.location));
+    let routes: usize = rules.iter().map(|rule| rule.routes.len()).sum();
+    if routes > ROUTES_MAX {
+        let end = rules
+            .last()
+            .map_or_else(|| Location::new(&Arc::from("policies"), 0, 0), |rule| rule.location.clone());
+        compiler
+            .problems
+            .push(Problem::new(end, format!("the policies have {routes} routes, more than {ROUTES_MAX}")));
+    }
+    if let Some(errors) = PolicyErrors::of(compiler.problems) {
+        return Err(errors);
+    }
+
+    let mut table = TableBuilder::new();
+    for (rule_at, rule) in (0..).zip(&rules) {
+        for (route_at, route) in (0..).zip(&rule.routes) {
+            table.add(route, rule_at, route_at);
+        }
+    }
+    let holders = holders(&compiler.roles, &declared.grants);
+    let permissions = permissions.into_iter().map(|(name, permission)| (name, permission.routes)).collect();
+    Ok(PolicySet {
+        rules: rules.into(),
+        table: table.build(),
+        roles: Arc::new(compiler.roles),
+        permissions,
+        holders,
+        version,
+    })
+}
+
+impl Compiler {
+    fn intern(&mut self, role: &RoleName, location: &Location) -> Option<RoleIndex> {
+        let index = self.roles.intern(role);
+        if index.is_none() {
+            self.problems.push(Problem::new(location.clone(), format!("more than {ROLES_MAX} roles")));
+        }
+        index
+    }
+
+    fn intern_declared(&mut self, declared: &Declarations) {
+        for role in &declared.roles {
+            self.intern(&role.name, &role.location);
+        }
+    }
+
+    /// Aliases become roles that include their target; custom roles become roles with grants.
+    fn add_bindings(&mut self, declared: &mut Declarations, bindings: &RoleBindings) {
+        let known: Vec<RoleName> = self.roles.names().to_vec();
+        let is_policy_role = |name: &RoleName| known.contains(name);
+        for alias in &bindings.aliases {
+            if is_policy_role(&alias.name) {
+                let message =
+                    format!("`{}` is a role of the policies and cannot be an alias of another", alias.name);
+                self.problems.push(Problem::new(alias.location.clone(), message));
+            } else if !is_policy_role(&alias.role) {
+                self.problems.push(unknown_role(&alias.role, &alias.location, &known));
+            } else if self.intern(&alias.name, &alias.location).is_some() {
+                declared.inclusions.push(Inclusion {
+                    role: alias.name.clone(),
+                    included: alias.role.clone(),
+                    location: alias.location.clone(),
+                });
+            }
+        }
+        for custom in &bindings.custom {
+            if is_policy_role(&custom.name) {
+                let message =
+                    format!("`{}` is a role of the policies and cannot be declared again", custom.name);
+                self.problems.push(Problem::new(custom.location.clone(), message));
+            } else if self.intern(&custom.name, &custom.location).is_some() {
+                declared.grants.extend(custom.grants());
+            }
+        }
+    }
+
+    fn permissions(&mut self, declared: &Declarations) -> HashMap<Arc<str>, PermissionRoutes> {
+        let mut permissions: HashMap<Arc<str>, PermissionRoutes> = HashMap::new();
+        for permission in &declared.permissions {
+            if let Some(first) = permissions.get(&permission.name) {
+                let message = format!("the permission `{}` is declared twice", permission.name);
+                let help = format!("it is declared at {} already", first.location);
+                self.problems.push(Problem::new(permission.location.clone(), message).with_help(help));
+                continue;
+            }
+            let routes = permission.routes.iter().cloned().map(Arc::new).collect();
+            let location = permission.location.clone();
+            permissions.insert(Arc::clone(&permission.name), PermissionRoutes { routes, location });
+        }
+        permissions
+    }
+
+    fn close(&mut self, inclusions: &[Inclusion]) {
+        let mut pairs = Vec::new();
+        let mut locations = Vec::new();
+        for inclusion in inclusions {
+            let Some(role) = self.intern(&inclusion.role, &inclusion.location) else { continue };
+            let Some(included) = self.roles.find(inclusion.included.as_str()) else {
+                let problem = unknown_role(&inclusion.included, &inclusion.location, self.roles.names());
+                self.problems.push(problem);
+                continue;
+            };
+            pairs.push((role, included));
+            locations.push(&inclusion.location);
+        }
+        if let Err(cycle) = self.roles.close(&pairs)
+            && let Some(location) = locations.get(cycle.inclusion)
+        {
+            let way: Vec<_> = cycle.path.iter().map(|role| format!("`{role}`")).collect();
+            let message = format!("a role includes itself: {}", way.join(" includes "));
+            self.problems.push(Problem::new((*location).clone(), message));
+        }
+    }
+
+    fn granted_rules(
+        &mut self,
+        declared: &Declarations,
+        permissions: &HashMap<Arc<str>, PermissionRoutes>,
+    ) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for grant in &declared.grants {
+            let Some(permission) = permissions.get(&grant.permission) else {
+                let message = format!("no permission is named `{}`", grant.permission);
+                let known = permissions.keys().map(|name| &**name);
+                let help = match nearest(&grant.permission, known) {
+                    Some(name) => format!("did you mean `{name}`?"),
+                    None => "declare it with `permission(name, [routes])`".to_owned(),
+                };
+                let mut problem = Problem::new(grant.location.clone(), message).with_help(help);
+                problem.length = u32::try_from(grant.permission.chars().count()).unwrap_or(1);
+                self.problems.push(problem);
+                continue;
+            };
+            let subject = Subject::Role(grant.role.clone());
+            rules.push(Rule {
+                effect: Effect::Allow,
+                holder: self.holder(&subject),
+                subject,
+                routes: permission.routes.clone(),
+                except: Box::default(),
+                permission: Some(Arc::clone(&grant.permission)),
+                condition: None,
+                location: grant.location.clone(),
+            });
+        }
+        rules
+    }
+
+    fn declared_rules(&mut self, declared: Vec<RuleDeclaration>) -> Vec<Rule> {
+        let mut rules = Vec::with_capacity(declared.len());
+        for rule in declared {
+            if rule.routes.is_empty() {
+                self.problems.push(Problem::new(rule.location.clone(), "the rule is about no route"));
+            }
+            rules.push(Rule {
+                effect: rule.effect,
+                holder: self.holder(&rule.subject),
+                subject: rule.subject,
+                routes: rule.routes.into_iter().map(Arc::new).collect(),
+                except: rule.except.into(),
+                permission: None,
+                condition: rule.condition,
+                location: rule.location,
+            });
+        }
+        rules
+    }
+
+    fn holder(&self, subject: &Subject) -> Option<RoleIndex> {
+        match subject {
+            Subject::Role(role) => self.roles.find(role.as_str()),
+            Subject::Anyone | Subject::Authenticated => None,
+        }
+    }
+}
+
+/// The roles to which each permission is granted directly.
+fn holders(roles: &RoleTable, grants: &[super::declaration::Grant]) -> HashMap<Arc<str>, RoleSet> {
+    let mut by_permission: HashMap<Arc<str>, Vec<RoleIndex>> = HashMap::new();
+    for grant in grants {
+        if let Some(role) = roles.find(grant.role.as_str()) {
+            by_permission.entry(Arc::clone(&grant.permission)).or_default().push(role);
+        }
+    }
+    by_permission.into_iter().map(|(permission, roles)| (permission, roles.into_iter().collect())).collect()
+}
+
+fn unknown_role(role: &RoleName, location: &Location, known: &[RoleName]) -> Problem {
+    let message = format!("no policy defines the role `{role}`");
+    let mut names: Vec<&str> = known.iter().map(RoleName::as_str).collect();
+    names.sort_unstable();
+    let help = match nearest(role.as_str(), names.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("the roles are {}", names.join(", ")),
+    };
+    let mut problem = Problem::new(location.clone(), message).with_help(help);
+    problem.length = u32::try_from(role.as_str().len()).unwrap_or(1);
+    problem
+}

@@ -1,0 +1,125 @@
+//! What the scripts and the configuration declare, before it is put together.
+
+use super::error::Location;
+use super::pattern::Route;
+use super::roles::{RoleSet, RoleTable};
+use crate::request::Request;
+use crate::time::Timestamp;
+use crate::token::{Principal, RoleName};
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether a rule allows or denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It allows, unless another rule denies.
+    Allow,
+    /// It denies, whatever others allow.
+    Deny,
+}
+
+/// Whom a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Every request, with a token or without.
+    Anyone,
+    /// Every live token.
+    Authenticated,
+    /// Tokens that hold this role, or one that includes it.
+    Role(RoleName),
+}
+
+/// A condition of a rule. Evaluating it must end, whatever it is given.
+pub(crate) trait Condition: Send + Sync + fmt::Debug {
+    /// Evaluates the condition.
+    ///
+    /// # Errors
+    /// When it has no answer; the text says why.
+    fn evaluate(&self, input: ConditionInput) -> Result<bool, String>;
+}
+
+/// What a condition sees. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ConditionInput {
+    pub(crate) request: Request,
+    pub(crate) principal: Option<Principal>,
+    pub(crate) roles: EffectiveRoles,
+    /// The route of the rule that matched: it names the parameters.
+    pub(crate) route: Arc<Route>,
+    pub(crate) now: Timestamp,
+}
+
+/// The roles of a principal, with all that they include.
+#[derive(Clone)]
+pub(crate) struct EffectiveRoles {
+    pub(super) table: Arc<RoleTable>,
+    pub(super) set: RoleSet,
+}
+
+/// Everything that scripts and configuration declare, in the order in which they do.
+#[derive(Debug, Default)]
+pub(crate) struct Declarations {
+    pub(crate) permissions: Vec<PermissionDeclaration>,
+    pub(crate) roles: Vec<RoleDeclaration>,
+    pub(crate) inclusions: Vec<Inclusion>,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) rules: Vec<RuleDeclaration>,
+}
+
+/// `permission(name, routes)`.
+#[derive(Debug)]
+pub(crate) struct PermissionDeclaration {
+    pub(crate) name: Arc<str>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) location: Location,
+}
+
+/// `role(name)`; it may stand any number of times.
+#[derive(Debug)]
+pub(crate) struct RoleDeclaration {
+    pub(crate) name: RoleName,
+    pub(crate) location: Location,
+}
+
+/// `role(name).includes(included)`.
+#[derive(Debug)]
+pub(crate) struct Inclusion {
+    pub(crate) role: RoleName,
+    pub(crate) included: RoleName,
+    pub(crate) location: Location,
+}
+
+/// `role(name).grants([permission])`.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) role: RoleName,
+    pub(crate) permission: Arc<str>,
+    pub(crate) location: Location,
+}
+
+/// `allow`, `authenticated`, `open` or `deny`, with what follows it.
+#[derive(Debug)]
+pub(crate) struct RuleDeclaration {
+    pub(crate) effect: Effect,
+    pub(crate) subject: Subject,
+    pub(crate) routes: Vec<Route>,
+    /// Routes that the rule is not about.
+    pub(crate) except: Vec<Route>,
+    /// `when` of an allowing rule, `unless` of a denying one.
+    pub(crate) condition: Option<Arc<dyn Condition>>,
+    pub(crate) location: Location,
+}
+
+impl EffectiveRoles {
+    /// Whether the role is held, directly or by inclusion.
+    pub(crate) fn contains(&self, role: &str) -> bool {
+        self.table.find(role).is_some_and(|role| self.set.contains(role))
+    }
+}
+
+impl fmt::Debug for EffectiveRoles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.table.names().iter().filter(|name| self.contains(name.as_str()));
+        f.debug_set().entries(held.map(RoleName::as_str)).finish()
+    }
+}
