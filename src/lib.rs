@@ -13,3 +13,7 @@ pub mod store;
 pub mod tokens;
 pub mod audit;
 pub mod bootstrap;
+
+// assembly
+#[cfg(feature = "cli")]
+pub mod cli;

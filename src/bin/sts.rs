@@ -1,3 +1,7 @@
 //! The client's program, a drop-in for StackState's command line client.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rolegate::cli::sts::run(std::env::args_os()))
+}

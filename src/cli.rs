@@ -1,0 +1,3 @@
+//! The programs of the command line.
+
+pub mod sts;
