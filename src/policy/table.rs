@@ -215,11 +215,11 @@ mod tests {
         assert_eq!(found(&routes, "GET", "/a/"), [1, 6]);
         assert_eq!(found(&routes, "GET", "/a/b/"), [1, 5, 6]);
         assert_eq!(found(&routes, "GET", "/a"), [6, 7]);
-        assert_eq!(found(&routes, "TRACE", "/a/b"), []);
+        assert!(found(&routes, "TRACE", "/a/b").is_empty());
     }
 
     #[test]
     fn empty_table_finds_nothing() {
-        assert_eq!(found(&[], "GET", "/"), []);
+        assert!(found(&[], "GET", "/").is_empty());
     }
 }
