@@ -14,6 +14,11 @@ pub mod tokens;
 pub mod audit;
 pub mod bootstrap;
 
+// the gate
+pub mod engine;
+
+// the edge
+
 // assembly
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -40,6 +40,8 @@ pub struct RequestParts {
     pub client_ip: Option<IpAddr>,
     /// What the request presents as its credential.
     pub credential: Credential,
+    /// A name for this one request, by which logs find it.
+    pub id: Option<Arc<str>>,
 }
 
 /// Why a request is refused before any policy sees it: two programs could read it differently.
@@ -176,7 +178,7 @@ impl Request {
         let query = uri.query().map(read_query).transpose()?;
         ambiguity::refuse(&method, uri, version, &headers)?;
         let credential = credential::take(&mut headers)?;
-        Ok(Self::from(RequestParts { method, path, query, headers, host, client_ip, credential }))
+        Ok(Self::from(RequestParts { method, path, query, headers, host, client_ip, credential, id: None }))
     }
 
     /// A request without headers and credential, for tests of policies and for programs that are not HTTP.
@@ -189,7 +191,14 @@ impl Request {
             host: None,
             client_ip: None,
             credential: Credential::Missing,
+            id: None,
         })
+    }
+
+    /// The same request under a name by which logs find it.
+    #[must_use]
+    pub fn with_id(self, id: Arc<str>) -> Self {
+        Self::from(RequestParts { id: Some(id), ..self.into_parts() })
     }
 
     /// The method, as it was sent.
@@ -200,6 +209,11 @@ impl Request {
     /// The path, in canonical spelling.
     pub fn path(&self) -> &CanonicalPath {
         &self.0.path
+    }
+
+    /// The name by which logs find this request.
+    pub fn id(&self) -> Option<&Arc<str>> {
+        self.0.id.as_ref()
     }
 
     /// Where the request comes from, when that is known.

@@ -1,0 +1,218 @@
+//! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
+
+mod change;
+
+pub use change::{
+    CommitError, CreateError, CreatedToken, DeleteError, NewToken, ProvisionError, Provisioned,
+};
+
+use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};
+use crate::decision::Decision;
+use crate::path::CanonicalPath;
+use crate::policy::PolicySet;
+use crate::request::Request;
+use crate::store::{Store, StoreError};
+use crate::time::Timestamp;
+use crate::token::{Principal, TokenRecord};
+use crate::tokens::{TokenIndex, Unauthenticated};
+use arc_swap::ArcSwap;
+use http::Method;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Tokens, policies and audit behind one gate. Shared by all threads.
+#[derive(Debug)]
+pub struct Engine {
+    policies: ArcSwap<PolicySet>,
+    tokens: TokenIndex,
+    store: Box<dyn Store>,
+    audit: Box<dyn Audit>,
+    decision_series: u32,
+    decisions: AtomicU64,
+}
+
+/// The gate's answer to a request.
+#[derive(Debug)]
+#[must_use]
+pub enum Answer {
+    /// The policies permit the request.
+    Permitted(Permit),
+    /// The request needs a live token and has none.
+    Unauthenticated(Challenge),
+    /// The token is live, and the policies do not permit the request.
+    Forbidden(Forbidden),
+}
+
+/// Proof that the policies permit a request. Only the gate makes one.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    principal: Option<Principal>,
+    decision: Decision,
+    facts: Facts,
+}
+
+/// A request that needs a live token and has none.
+#[derive(Debug)]
+pub struct Challenge {
+    /// By which the log finds this decision.
+    pub id: DecisionId,
+    /// Why there is no live token. The client is not told.
+    pub cause: Unauthenticated,
+    /// What the policies said to a request of nobody.
+    pub decision: Decision,
+}
+
+/// A request of a live token that the policies do not permit.
+#[derive(Debug)]
+pub struct Forbidden {
+    /// By which the log finds this decision.
+    pub id: DecisionId,
+    /// Whose request it is.
+    pub principal: Principal,
+    /// Why it is denied.
+    pub decision: Decision,
+}
+
+/// A number that no other decision of this process has, and hardly any of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DecisionId {
+    series: u32,
+    number: u64,
+}
+
+/// Why an engine cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The store does not give its tokens.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The start cannot be audited.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The operating system has no randomness.
+    #[error("the operating system gives no random numbers: {0}")]
+    Randomness(#[from] rand::rngs::SysError),
+}
+
+/// What an audit entry tells of a permitted request.
+#[derive(Clone, Debug)]
+struct Facts {
+    method: Method,
+    path: CanonicalPath,
+    client_ip: Option<IpAddr>,
+    request_id: Option<Arc<str>>,
+}
+
+impl Engine {
+    /// Loads the tokens of the store into memory and records the start.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the start cannot be audited.
+    pub fn open(
+        store: Box<dyn Store>,
+        audit: Box<dyn Audit>,
+        policies: PolicySet,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
+        let tokens = TokenIndex::load(&*store)?;
+        let event = AuditEvent::Started { policy: policies.version() };
+        audit.record(&AuditEntry {
+            at: now,
+            actor: Actor::Program,
+            event,
+            client_ip: None,
+            request_id: None,
+        })?;
+        Ok(Self {
+            policies: ArcSwap::from_pointee(policies),
+            tokens,
+            store,
+            audit,
+            decision_series: SysRng.try_next_u32()?,
+            decisions: AtomicU64::new(0),
+        })
+    }
+
+    /// Authenticates a request and decides it. Never waits for the store.
+    pub fn check(&self, request: &Request, now: Timestamp) -> Answer {
+        let authenticated = self.tokens.authenticate(request.credential(), now);
+        let decision = self.policies.load().decide(authenticated.as_ref().ok(), request, now);
+        match authenticated {
+            authenticated if decision.is_allow() => Answer::Permitted(Permit {
+                principal: authenticated.ok(),
+                decision,
+                facts: Facts::of(request),
+            }),
+            Ok(principal) => Answer::Forbidden(Forbidden { id: self.next_decision(), principal, decision }),
+            Err(cause) => Answer::Unauthenticated(Challenge { id: self.next_decision(), cause, decision }),
+        }
+    }
+
+    /// The policies that decide now.
+    pub fn policies(&self) -> Arc<PolicySet> {
+        self.policies.load_full()
+    }
+
+    /// Puts other policies in the place of those that decide now. A decision is made by the one or the other.
+    pub fn replace_policies(&self, policies: PolicySet) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    /// How many tokens there are, expired ones among them.
+    pub fn token_count(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// All tokens, the oldest first. A permit is needed to see them.
+    pub fn list(&self, _permit: &Permit) -> Vec<TokenRecord> {
+        self.tokens.list()
+    }
+
+    fn next_decision(&self) -> DecisionId {
+        DecisionId { series: self.decision_series, number: self.decisions.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl Permit {
+    /// Whose request it is; `None` when nobody's token was needed and none was given.
+    pub const fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// How the policies decided.
+    pub const fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// The method of the permitted request.
+    pub const fn method(&self) -> &Method {
+        &self.facts.method
+    }
+
+    /// The canonical path of the permitted request.
+    pub const fn path(&self) -> &CanonicalPath {
+        &self.facts.path
+    }
+}
+
+impl Facts {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            path: request.path().clone(),
+            client_ip: request.client_ip(),
+            request_id: request.id().cloned(),
+        }
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{:06x}", self.series, self.number)
+    }
+}

@@ -1,0 +1,380 @@
+//! Changes to tokens. Each is audited, then stored, then in force, then answered; whatever fails on the
+//! way refuses the change.
+
+use super::{Engine, Permit};
+use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
+use crate::bootstrap::{Asked, BOOTSTRAP_NAME, Notice, PlanError, Provision, Step, plan};
+use crate::policy::PolicySet;
+use crate::store::{AfterDelete, Insertion, StoreError};
+use crate::time::Timestamp;
+use crate::token::{
+    NAME_MAX_BYTES, ROLES_PER_TOKEN_MAX, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord,
+};
+use std::fmt;
+
+/// How often another id is drawn when one is taken. With a million tokens, one draw in 10^9 is.
+const ID_DRAWS_MAX: usize = 8;
+
+/// A token to be created.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewToken {
+    /// Its name; names may repeat, and may be empty.
+    pub name: String,
+    /// Free text about it.
+    pub description: Option<String>,
+    /// The roles that it will hold.
+    pub roles: Vec<RoleName>,
+    /// When it expires; `None` is never.
+    pub expires: Option<Timestamp>,
+    /// A subject that exists for this token alone.
+    pub dedicated_subject: Option<String>,
+}
+
+/// A token that has just been created: the only moment at which its secret is known.
+#[expect(missing_debug_implementations, reason = "holds a secret")]
+pub struct CreatedToken {
+    /// What is kept of it.
+    pub record: TokenRecord,
+    /// The secret, to be shown once.
+    pub secret: Secret,
+}
+
+/// Why a token is not created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The request was permitted to nobody in particular.
+    #[error("tokens are changed by holders of a token only, and the request carries none")]
+    Anonymous,
+    /// A text is too long, or has control characters.
+    #[error("the {field} has more than {NAME_MAX_BYTES} bytes, or a control character")]
+    Text {
+        /// Which one.
+        field: &'static str,
+    },
+    /// More roles than a token may hold.
+    #[error("a token has at most {ROLES_PER_TOKEN_MAX} roles")]
+    TooManyRoles,
+    /// A role that no policy defines.
+    #[error("no policy defines the role `{role}`; the roles are {known}")]
+    UnknownRole {
+        /// The role.
+        role: RoleName,
+        /// Those that there are, as a list.
+        known: String,
+    },
+    /// The token would have expired already.
+    #[error("the expiry date lies in the past")]
+    Expired,
+    /// No free id or no randomness.
+    #[error("cannot make a token: {0}")]
+    Generate(String),
+    /// The change cannot be audited or stored.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Why a token is not deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteError {
+    /// The request was permitted to nobody in particular.
+    #[error("tokens are changed by holders of a token only, and the request carries none")]
+    Anonymous,
+    /// There is no token with this id.
+    #[error("no service token has the id {0}")]
+    Unknown(TokenId),
+    /// The change cannot be audited or stored.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// What became of a configured token. Shown, it is one line for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Provisioned {
+    /// A token was created, updated or deleted.
+    Changed(Step),
+    /// Nothing was changed, and why.
+    Noted(Notice),
+}
+
+/// Why the configured tokens are not provided. Nothing was changed when it is not the store or the audit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// A role that no policy defines.
+    #[error(
+        "the configured token `{token}` has the role `{role}`, which no policy defines; the roles are {known}"
+    )]
+    UnknownRole {
+        /// The token's name.
+        token: String,
+        /// The role.
+        role: RoleName,
+        /// Those that there are, as a list.
+        known: String,
+    },
+    /// The configuration does not fit together.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The id that was drawn is taken.
+    #[error("the random id of a token is taken; start again")]
+    IdTaken,
+    /// A change cannot be audited or stored.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl Engine {
+    /// Creates a token. Its secret is in the answer, and nowhere else ever after.
+    ///
+    /// # Errors
+    /// When the token is not as a token may be, or the change cannot be audited or stored.
+    pub fn create(
+        &self,
+        permit: &Permit,
+        new: NewToken,
+        now: Timestamp,
+    ) -> Result<CreatedToken, CreateError> {
+        let Some(principal) = permit.principal() else { return Err(CreateError::Anonymous) };
+        refuse_bad(&new, &self.policies(), now)?;
+        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
+        for _ in 0..ID_DRAWS_MAX {
+            let secret = Secret::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
+            let id = TokenId::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
+            let record = new.clone().into_record(id, &secret, now);
+            if self.commit(&Step::Create(record.clone()), by)? == Outcome::Done {
+                return Ok(CreatedToken { record, secret });
+            }
+        }
+        Err(CreateError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
+    }
+
+    /// Deletes a token. When this returns, nobody authenticates by it any more.
+    ///
+    /// # Errors
+    /// When there is no such token, or the change cannot be audited or stored.
+    pub fn delete(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), DeleteError> {
+        let Some(principal) = permit.principal() else { return Err(DeleteError::Anonymous) };
+        let Some(record) = self.tokens.get(id) else { return Err(DeleteError::Unknown(id)) };
+        // What the configuration asks for must not come back with the next start.
+        let after = match record.origin {
+            TokenOrigin::Bootstrap | TokenOrigin::Declared => AfterDelete::RefuseDigest,
+            TokenOrigin::Api => AfterDelete::ForgetDigest,
+        };
+        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
+        match self.commit(&Step::Delete(record, after), by)? {
+            Outcome::Done => Ok(()),
+            _ => Err(DeleteError::Unknown(id)),
+        }
+    }
+
+    /// Brings the tokens to what the configuration asks for; see [`crate::bootstrap`].
+    ///
+    /// # Errors
+    /// When the configuration does not fit the policies or itself, or a change cannot be audited or stored.
+    pub fn provision(
+        &self,
+        provision: &Provision,
+        now: Timestamp,
+    ) -> Result<Vec<Provisioned>, ProvisionError> {
+        refuse_unknown_roles(provision, &self.policies())?;
+        let planned = plan(provision, &self.tokens.list(), |digest| self.store.is_spent(digest), now)?;
+        let mut report = Vec::new();
+        for step in planned.steps {
+            let outcome = self.commit(&step, By { actor: Actor::Program, permit: None, at: now })?;
+            report.push(match (outcome, step) {
+                (Outcome::DigestTaken, Step::Create(record)) => {
+                    Provisioned::Noted(Notice::CreatedElsewhere(record))
+                }
+                (Outcome::DigestSpent, Step::Create(record)) => {
+                    Provisioned::Noted(Notice::Deleted(Asked::of(&record)))
+                }
+                (Outcome::IdTaken, _) => return Err(ProvisionError::IdTaken),
+                (_, step) => Provisioned::Changed(step),
+            });
+        }
+        report.extend(planned.notices.into_iter().map(Provisioned::Noted));
+        Ok(report)
+    }
+
+    /// The one way to change a token: entry, store, index. An entry whose change did not happen is followed
+    /// by one that says so.
+    fn commit(&self, step: &Step, by: By<'_>) -> Result<Outcome, CommitError> {
+        let (event, change, token) = match step {
+            Step::Create(record) => (AuditEvent::TokenCreated(record), Change::Create, record),
+            Step::Update { before, after } => {
+                (AuditEvent::TokenUpdated { before, after }, Change::Update, after)
+            }
+            Step::Delete(record, _) => (AuditEvent::TokenDeleted(record), Change::Delete, record),
+        };
+        self.record(event, by)?;
+        let stored = match step {
+            Step::Create(record) => self.store.insert(record).map(Outcome::from),
+            Step::Update { after, .. } => self.store.update(after).map(Outcome::of_existing),
+            Step::Delete(record, after) => self.store.delete(record.id, *after).map(Outcome::of_existing),
+        };
+        match (&stored, step) {
+            (Ok(Outcome::Done), Step::Create(record)) => self.tokens.insert(record.clone()),
+            (Ok(Outcome::Done), Step::Update { after, .. }) => {
+                self.tokens.update(after.clone());
+            }
+            (Ok(Outcome::Done | Outcome::Gone), Step::Delete(record, _)) => {
+                self.tokens.remove(record.id);
+            }
+            (Ok(_) | Err(_), _) => {}
+        }
+        let outcome = match stored {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let reason = &error.to_string();
+                // That the store failed is what the caller must know, whether this entry gets written or not.
+                let _ = self.record(AuditEvent::ChangeFailed { change, token, reason }, by);
+                return Err(error.into());
+            }
+        };
+        if outcome != Outcome::Done {
+            self.record(AuditEvent::ChangeFailed { change, token, reason: outcome.reason() }, by)?;
+        }
+        Ok(outcome)
+    }
+
+    fn record(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), AuditError> {
+        let facts = by.permit.map(|permit| &permit.facts);
+        self.audit.record(&AuditEntry {
+            at: by.at,
+            actor: by.actor,
+            event,
+            client_ip: facts.and_then(|facts| facts.client_ip),
+            request_id: facts.and_then(|facts| facts.request_id.as_deref()),
+        })
+    }
+}
+
+/// Who changes a token, by which permit, and when.
+#[derive(Clone, Copy)]
+struct By<'a> {
+    actor: Actor<'a>,
+    permit: Option<&'a Permit>,
+    at: Timestamp,
+}
+
+/// What the store says of a change that it did not fail at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    IdTaken,
+    DigestTaken,
+    DigestSpent,
+    Gone,
+}
+
+/// Why a change is not made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It cannot be audited.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// It cannot be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Outcome {
+    const fn of_existing(existed: bool) -> Self {
+        if existed { Self::Done } else { Self::Gone }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Done => "it was made",
+            Self::IdTaken => "the id is taken",
+            Self::DigestTaken => "another process created the token at the same moment",
+            Self::DigestSpent => "the token was deleted before",
+            Self::Gone => "the token is gone",
+        }
+    }
+}
+
+impl From<Insertion> for Outcome {
+    fn from(insertion: Insertion) -> Self {
+        match insertion {
+            Insertion::Inserted => Self::Done,
+            Insertion::IdTaken => Self::IdTaken,
+            Insertion::DigestTaken => Self::DigestTaken,
+            Insertion::DigestSpent => Self::DigestSpent,
+        }
+    }
+}
+
+impl NewToken {
+    fn into_record(self, id: TokenId, secret: &Secret, now: Timestamp) -> TokenRecord {
+        TokenRecord {
+            id,
+            digest: secret.digest(),
+            kind: SecretKind::Generated,
+            origin: TokenOrigin::Api,
+            name: self.name,
+            description: self.description,
+            roles: self.roles,
+            dedicated_subject: self.dedicated_subject,
+            created: now,
+            updated: now,
+            expires: self.expires,
+        }
+    }
+}
+
+impl fmt::Display for Provisioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(step) => step.fmt(f),
+            Self::Noted(notice) => notice.fmt(f),
+        }
+    }
+}
+
+fn refuse_bad(new: &NewToken, policies: &PolicySet, now: Timestamp) -> Result<(), CreateError> {
+    let texts = [
+        ("name", Some(&new.name)),
+        ("description", new.description.as_ref()),
+        ("dedicated subject", new.dedicated_subject.as_ref()),
+    ];
+    for (field, text) in texts {
+        if text.is_some_and(|text| text.len() > NAME_MAX_BYTES || text.chars().any(char::is_control)) {
+            return Err(CreateError::Text { field });
+        }
+    }
+    if new.roles.len() > ROLES_PER_TOKEN_MAX {
+        return Err(CreateError::TooManyRoles);
+    }
+    if let Some(role) = new.roles.iter().find(|role| !policies.has_role(role.as_str())) {
+        return Err(CreateError::UnknownRole { role: role.clone(), known: known_roles(policies) });
+    }
+    if new.expires.is_some_and(|expires| expires <= now) {
+        return Err(CreateError::Expired);
+    }
+    Ok(())
+}
+
+fn refuse_unknown_roles(provision: &Provision, policies: &PolicySet) -> Result<(), ProvisionError> {
+    let bootstrap = provision.bootstrap.iter().map(|block| (BOOTSTRAP_NAME, &block.roles));
+    let declared = provision.declared.iter().map(|token| (token.name.as_str(), &token.roles));
+    for (token, roles) in bootstrap.chain(declared) {
+        if let Some(role) = roles.iter().find(|role| !policies.has_role(role.as_str())) {
+            return Err(ProvisionError::UnknownRole {
+                token: token.to_owned(),
+                role: role.clone(),
+                known: known_roles(policies),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn known_roles(policies: &PolicySet) -> String {
+    let mut names: Vec<&str> = policies.roles().iter().map(RoleName::as_str).collect();
+    names.sort_unstable();
+    names.join(", ")
+}
