@@ -1,3 +1,4 @@
 //! Everything that is tested from outside: one binary, one module a subject.
 
 mod store;
+mod tidy;
