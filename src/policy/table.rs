@@ -185,6 +185,7 @@ fn len_u32<T>(list: &[T]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn found(routes: &[&str], method: &str, path: &str) -> Vec<u32> {
         let mut builder = TableBuilder::new();
@@ -221,5 +222,38 @@ mod tests {
     #[test]
     fn empty_table_finds_nothing() {
         assert!(found(&[], "GET", "/").is_empty());
+    }
+
+    /// Routes and paths over few words, so that they meet often.
+    fn routes() -> impl Strategy<Value = Vec<String>> {
+        let segment = prop::sample::select(vec!["a", "b", "c", "*", "{x}"]);
+        let end = prop::sample::select(vec!["", "/", "/**"]);
+        let method = prop::sample::select(vec!["GET", "POST", "ANY"]);
+        let route = (method, prop::collection::vec(segment, 1..4), end);
+        let text = route.prop_filter_map("a name twice is no pattern", |(method, segments, end)| {
+            let names = segments.iter().filter(|segment| **segment == "{x}").count();
+            (names < 2).then(|| format!("{method} /{}{end}", segments.join("/")))
+        });
+        prop::collection::vec(text, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn walk_finds_what_matching_each_pattern_finds(
+            routes in routes(),
+            segments in prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..5),
+            slash in any::<bool>(),
+        ) {
+            let path = format!("/{}{}", segments.join("/"), if slash && !segments.is_empty() { "/" } else { "" });
+            let canonical = CanonicalPath::parse(&path).unwrap();
+            let parsed = routes.iter().map(|route| Route::parse(route).unwrap());
+            let get = MethodSet::of("GET");
+            let matching = parsed.zip(0..).filter(|(route, _)| {
+                route.methods.intersects(get) && route.pattern.matches(&canonical)
+            });
+            let expected: Vec<u32> = matching.map(|(_, rule)| rule).collect();
+            let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+            prop_assert_eq!(found(&routes, "GET", &path), expected);
+        }
     }
 }
