@@ -18,6 +18,8 @@ pub mod bootstrap;
 pub mod engine;
 
 // the edge
+#[cfg(feature = "server")]
+pub mod server;
 
 // assembly
 #[cfg(feature = "cli")]

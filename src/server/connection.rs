@@ -1,0 +1,430 @@
+//! The connection loop: accepts, serves HTTP/1.1 within its limits, and drains when told to shut down.
+
+use super::limits::Limits;
+use super::socket::Socket;
+use crate::path::TARGET_MAX_BYTES;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// The first pause after a failed accept; it doubles with each failure that follows.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What hyper buffers of a connection, at most.
+const BUFFER_MAX_BYTES: usize = 64 * 1024;
+/// Room for method, version and line ends on top of target and header fields.
+const REQUEST_LINE_EXTRA_BYTES: usize = 1024;
+/// Up to here hyper keeps header fields on the stack; the exact limit is the guard's.
+const PARSED_FIELDS_MIN: usize = 100;
+
+/// Where connections come from.
+pub(super) trait Accept: Send {
+    /// The next connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
+/// Answers one request of one peer.
+pub(super) trait Respond: Send + Sync + 'static {
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = hyper::Response<Self::Body>> + Send;
+}
+
+impl Accept for TcpListener {
+    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+        Self::accept(self).await
+    }
+}
+
+/// Serves until `shutdown` ends; then lets running requests finish, and drops those that do not within
+/// [`Limits::drain_timeout`].
+pub(super) async fn serve(
+    mut listener: impl Accept,
+    responder: Arc<impl Respond>,
+    limits: Limits,
+    draining: watch::Sender<bool>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut shutdown = pin!(shutdown);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(ended) = connections.join_next() => report(ended),
+            (stream, peer, slot) = next(&mut listener, &slots) => {
+                let connection = serve_one(stream, peer, Arc::clone(&responder), limits, draining.subscribe());
+                connections.spawn(async move {
+                    let _slot = slot;
+                    connection.await;
+                });
+            }
+        }
+    }
+    // Closing the listener refuses new connections at once, while those that are open come to their end.
+    drop(listener);
+    draining.send_replace(true);
+    tracing::info!(connections = connections.len(), "shutting down: running requests finish");
+    let drained = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(limits.drain_timeout, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "dropping connections that did not end in time");
+        connections.shutdown().await;
+    }
+}
+
+/// The next connection, once there is room for one. Accept errors pass: a process that is out of files for a
+/// moment must not end for it.
+async fn next(
+    listener: &mut impl Accept,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    let mut pause = ACCEPT_PAUSE_MIN;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, peer, slot),
+            // These concern one connection that was gone before it was accepted.
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(ACCEPT_PAUSE_MAX);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+async fn serve_one(
+    stream: TcpStream,
+    peer: SocketAddr,
+    responder: Arc<impl Respond>,
+    limits: Limits,
+    mut draining: watch::Receiver<bool>,
+) {
+    // Without it the last part of an answer waits for the peer's acknowledgement; failing is no harm.
+    let _set = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let responder = Arc::clone(&responder);
+        async move { Ok::<_, Infallible>(responder.respond(request, peer).await) }
+    });
+    let io = TokioIo::new(Socket::new(stream, limits.write_timeout));
+    let mut connection = builder(&limits).serve_connection(io, service);
+    let mut told = false;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut connection => break ended,
+            _ = draining.wait_for(|draining| *draining), if !told => {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "connection ended early");
+    }
+    connection.into_parts().io.into_inner().linger(limits.linger_timeout).await;
+}
+
+fn builder(limits: &Limits) -> http1::Builder {
+    let head_bytes = limits.header_bytes.saturating_add(TARGET_MAX_BYTES + REQUEST_LINE_EXTRA_BYTES);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_read_timeout)
+        .max_header_size(head_bytes)
+        .max_buf_size(BUFFER_MAX_BYTES.max(head_bytes))
+        .pipeline_flush(false)
+        .half_close(false)
+        .keep_alive(true);
+    if limits.header_fields >= PARSED_FIELDS_MIN {
+        builder.max_headers(limits.header_fields.saturating_add(1));
+    }
+    builder
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!("a connection ended in a panic");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::{Notify, mpsc, oneshot};
+
+    const LARGE_BYTES: usize = 64 * 1024 * 1024;
+
+    /// Tells what arrived; `/hold` is answered once it is released, `/large` with more than any buffer holds.
+    struct Echo {
+        arrived: mpsc::UnboundedSender<String>,
+        release: Notify,
+    }
+
+    impl Respond for Echo {
+        type Body = Full<Bytes>;
+
+        async fn respond(
+            &self,
+            request: hyper::Request<Incoming>,
+            _: SocketAddr,
+        ) -> hyper::Response<Self::Body> {
+            let path = request.uri().path().to_owned();
+            self.arrived.send(path.clone()).unwrap();
+            if path == "/hold" {
+                self.release.notified().await;
+            }
+            let body =
+                if path == "/large" { Bytes::from(vec![b'x'; LARGE_BYTES]) } else { Bytes::from(path) };
+            hyper::Response::new(Full::new(body))
+        }
+    }
+
+    struct World {
+        address: SocketAddr,
+        echo: Arc<Echo>,
+        arrived: mpsc::UnboundedReceiver<String>,
+        shutdown: Option<oneshot::Sender<()>>,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    impl World {
+        async fn start(limits: Limits) -> Self {
+            Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), limits, |listener| listener)
+        }
+
+        fn start_on<L: Accept + 'static>(
+            listener: TcpListener,
+            limits: Limits,
+            wrap: impl FnOnce(TcpListener) -> L,
+        ) -> Self {
+            let address = listener.local_addr().unwrap();
+            let (sender, arrived) = mpsc::unbounded_channel();
+            let echo = Arc::new(Echo { arrived: sender, release: Notify::new() });
+            let (shutdown, told) = oneshot::channel::<()>();
+            let serving =
+                serve(wrap(listener), Arc::clone(&echo), limits, watch::Sender::new(false), async {
+                    let _told = told.await;
+                });
+            Self { address, echo, arrived, shutdown: Some(shutdown), serving: tokio::spawn(serving) }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        async fn get(&self, path: &str) -> TcpStream {
+            let mut stream = self.connect().await;
+            send(&mut stream, path).await;
+            stream
+        }
+
+        fn shut_down(&mut self) {
+            self.shutdown.take().unwrap().send(()).unwrap();
+        }
+    }
+
+    async fn send(stream: &mut TcpStream, path: &str) {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// What the server sends up to its close.
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let _reset_is_a_close_too = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// Reads one answer, which ends with `end`.
+    async fn until(stream: &mut TcpStream, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            bytes.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_sends_nothing_is_closed() {
+        let world = World::start(Limits::default()).await;
+        let mut stream = world.connect().await;
+        let started = tokio::time::Instant::now();
+        assert_eq!(rest(&mut stream).await, "");
+        assert!(started.elapsed() >= Limits::HEADER_READ_TIMEOUT);
+        assert!(started.elapsed() < Limits::HEADER_READ_TIMEOUT * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_that_sends_its_header_slowly_is_closed_and_one_in_time_is_answered() {
+        let mut world = World::start(Limits::default()).await;
+        for (pause, answered) in [(1, true), (3, false)] {
+            let mut stream = world.connect().await;
+            for part in ["GET /a HTTP/1.1\r\n", "Host: h\r\n", "Connection: close\r\n\r\n"] {
+                tokio::time::advance(Duration::from_secs(pause)).await;
+                // Writing to a connection that the server closed may fail, which is the point.
+                let _closed = stream.write_all(part.as_bytes()).await;
+            }
+            assert_eq!(rest(&mut stream).await.starts_with("HTTP/1.1 200"), answered, "{pause}");
+        }
+        assert_eq!(world.arrived.recv().await.unwrap(), "/a");
+        assert!(world.arrived.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connection_is_closed_after_its_answer() {
+        let world = World::start(Limits::default()).await;
+        let mut stream = world.get("/a").await;
+        let answer = rest(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/a"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pipelined_requests_are_answered_in_order() {
+        let world = World::start(Limits::default()).await;
+        let mut stream = world.connect().await;
+        let two = "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        stream.write_all(two.as_bytes()).await.unwrap();
+        let answers = rest(&mut stream).await;
+        assert_eq!(answers.matches("HTTP/1.1 200").count(), 2);
+        assert!(answers.ends_with("/2"), "{answers}");
+        assert!(answers.find("\r\n\r\n/1").unwrap() < answers.find("\r\n\r\n/2").unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn head_beyond_what_the_parser_buffers_is_refused_and_never_arrives() {
+        let mut world = World::start(Limits::default()).await;
+        let mut stream = world.connect().await;
+        let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(500_000));
+        let (mut reading, mut writing) = stream.split();
+        let mut answer = String::new();
+        let (_, read) = tokio::join!(writing.write_all(long.as_bytes()), reading.read_to_string(&mut answer));
+        read.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+        assert!(world.arrived.try_recv().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_beyond_the_limit_wait_for_their_turn() {
+        let mut world = World::start(limits(|limits| limits.connections = 2)).await;
+        let mut first = world.get("/hold").await;
+        let second = world.get("/hold").await;
+        let mut third = world.get("/third").await;
+        assert_eq!(world.arrived.recv().await.unwrap(), "/hold");
+        assert_eq!(world.arrived.recv().await.unwrap(), "/hold");
+        let none = tokio::time::timeout(Duration::from_secs(1), world.arrived.recv()).await;
+        assert!(none.is_err(), "the third connection was served beside two others");
+
+        world.echo.release.notify_one();
+        until(&mut first, "/hold").await;
+        drop(first);
+        until(&mut third, "/third").await;
+        drop(second);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn running_request_finishes_while_new_connections_are_refused() {
+        let mut world = World::start(Limits::default()).await;
+        let mut running = world.get("/hold").await;
+        world.arrived.recv().await.unwrap();
+        let mut idle = world.get("/idle").await;
+        until(&mut idle, "/idle").await;
+
+        world.shut_down();
+        assert_eq!(rest(&mut idle).await, "", "an idle connection is closed at once");
+        assert!(TcpStream::connect(world.address).await.is_err());
+        world.echo.release.notify_one();
+        let answer = rest(&mut running).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        drop((running, idle));
+        world.serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_does_not_finish_is_dropped_at_the_deadline() {
+        let mut world = World::start(Limits::default()).await;
+        let mut running = world.get("/hold").await;
+        world.arrived.recv().await.unwrap();
+        let started = tokio::time::Instant::now();
+        world.shut_down();
+        world.serving.await.unwrap();
+        assert!(started.elapsed() >= Limits::DRAIN_TIMEOUT);
+        assert_eq!(rest(&mut running).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_does_not_read_is_dropped_and_one_that_reads_gets_all() {
+        let mut world = World::start(Limits::default()).await;
+        let mut deaf = world.get("/large").await;
+        world.arrived.recv().await.unwrap();
+        // Nothing else runs, so that time passes up to the write timeout and the end of lingering.
+        tokio::time::sleep(Limits::WRITE_TIMEOUT + Limits::LINGER_TIMEOUT * 2).await;
+        assert!(rest(&mut deaf).await.len() < LARGE_BYTES);
+
+        let mut reader = world.get("/large").await;
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes.len() > LARGE_BYTES);
+    }
+
+    /// Fails as a process that is out of files does, then accepts.
+    struct OutOfFiles(TcpListener, u32);
+
+    impl Accept for OutOfFiles {
+        async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+            if self.1 > 0 {
+                self.1 -= 1;
+                let kind = if self.1.is_multiple_of(2) {
+                    io::ErrorKind::Other
+                } else {
+                    io::ErrorKind::ConnectionAborted
+                };
+                return Err(io::Error::new(kind, "too many open files"));
+            }
+            Accept::accept(&mut self.0).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failing_accepts_do_not_end_the_loop() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let world = World::start_on(listener, Limits::default(), |listener| OutOfFiles(listener, 20));
+        until(&mut world.get("/a").await, "/a").await;
+    }
+}

@@ -1,0 +1,75 @@
+//! The limits of the HTTP front, each with its default.
+
+use std::time::Duration;
+
+/// What the HTTP front allows a client. Every limit has a default; none can be switched off.
+///
+/// The longest request target is not among them: it is [`TARGET_MAX_BYTES`](crate::path::TARGET_MAX_BYTES),
+/// everywhere and always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Open connections. While so many are open, new ones wait in the listener's queue. The default leaves
+    /// room below the 1,024 open files that Linux gives a process.
+    pub connections: usize,
+    /// Header fields of one request; more are answered with 431.
+    pub header_fields: usize,
+    /// Bytes of all header fields of one request, counted as on the wire; more are answered with 431.
+    pub header_bytes: usize,
+    /// Bytes of one request body; more are answered with 413.
+    pub body_bytes: usize,
+    /// How long a client may take from the start of a request, or from the end of the one before it, to the
+    /// end of its header fields. Then the connection is closed.
+    pub header_read_timeout: Duration,
+    /// How long a client may take between two parts of a request body; longer is answered with 408.
+    pub body_read_timeout: Duration,
+    /// How long a request may take from the end of its header fields to the start of its answer; longer is
+    /// answered with 503.
+    pub request_timeout: Duration,
+    /// How long a client may take without accepting a byte of the answer. Then the connection is dropped.
+    pub write_timeout: Duration,
+    /// How long running requests may take to end once the server shuts down. Then their connections are dropped.
+    pub drain_timeout: Duration,
+    /// How long a closed connection is read on, so that the client gets to see the last answer.
+    pub linger_timeout: Duration,
+}
+
+impl Limits {
+    /// The default of [`connections`](Self::connections).
+    pub const CONNECTIONS_MAX: usize = 960;
+    /// The default of [`header_fields`](Self::header_fields).
+    pub const HEADER_FIELDS_MAX: usize = 64;
+    /// The default of [`header_bytes`](Self::header_bytes).
+    pub const HEADER_MAX_BYTES: usize = 16 * 1024;
+    /// The default of [`body_bytes`](Self::body_bytes).
+    pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+    /// The default of [`header_read_timeout`](Self::header_read_timeout).
+    pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
+    /// The default of [`body_read_timeout`](Self::body_read_timeout).
+    pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The default of [`request_timeout`](Self::request_timeout).
+    pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The default of [`write_timeout`](Self::write_timeout).
+    pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The default of [`drain_timeout`](Self::drain_timeout).
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The default of [`linger_timeout`](Self::linger_timeout).
+    pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: Self::CONNECTIONS_MAX,
+            header_fields: Self::HEADER_FIELDS_MAX,
+            header_bytes: Self::HEADER_MAX_BYTES,
+            body_bytes: Self::BODY_MAX_BYTES,
+            header_read_timeout: Self::HEADER_READ_TIMEOUT,
+            body_read_timeout: Self::BODY_READ_TIMEOUT,
+            request_timeout: Self::REQUEST_TIMEOUT,
+            write_timeout: Self::WRITE_TIMEOUT,
+            drain_timeout: Self::DRAIN_TIMEOUT,
+            linger_timeout: Self::LINGER_TIMEOUT,
+        }
+    }
+}

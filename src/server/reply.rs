@@ -1,0 +1,210 @@
+//! Every answer that the server makes itself, in the words of the wire contract. HTTP meets errors here alone.
+
+use super::body::BodyError;
+use super::guard::HeaderLimit;
+use crate::path::PathError;
+use crate::request::Malformed;
+use crate::time::Timestamp;
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+/// An answer of the server itself.
+pub(super) type Reply = Response<Bytes>;
+
+/// The name of the header that carries a request's id.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
+const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"rolegate\"");
+/// Without a charset: the original client shows an error's body only when the type is exactly this one.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Constant to the byte, so that an answer never tells why a token is not live.
+const UNAUTHENTICATED: &str = concat!(
+    r#"{"_type":"ErrorsResponse","trackingKey":"unauthenticated","serverTimestamp":0,"#,
+    r#""errors":[{"_type":"InternalError","message":"this route needs a live service token, "#,
+    r#"sent as `Authorization: ApiKey <token>` or as `X-API-Key: <token>`"}]}"#
+);
+
+/// An error on its way to the client: a status and what to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+}
+
+/// `GenericErrorsResponse` of the wire contract.
+#[derive(Serialize)]
+struct GenericErrors<'a> {
+    #[serde(rename = "_type")]
+    kind: &'static str,
+    #[serde(rename = "trackingKey")]
+    tracking_key: &'a str,
+    #[serde(rename = "serverTimestamp")]
+    server_timestamp: i64,
+    errors: [GenericError<'a>; 1],
+}
+
+/// One error; also `ServiceTokenInvalidExpiryError` when it stands alone.
+#[derive(Serialize)]
+struct GenericError<'a> {
+    #[serde(rename = "_type")]
+    kind: &'static str,
+    message: &'a str,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log names the cause")
+    }
+
+    /// The failure as a `GenericErrorsResponse`, found in the log by `request_id`.
+    pub(super) fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
+        let errors = [GenericError { kind: "InternalError", message: &self.message }];
+        json(
+            self.status,
+            &GenericErrors {
+                kind: "ErrorsResponse",
+                tracking_key: request_id,
+                server_timestamp: now.as_millis(),
+                errors,
+            },
+        )
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(cause: Malformed) -> Self {
+        let status = match cause {
+            Malformed::Path(PathError::TooLong) => StatusCode::URI_TOO_LONG,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, cause.to_string())
+    }
+}
+
+impl From<HeaderLimit> for Failure {
+    fn from(limit: HeaderLimit) -> Self {
+        Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, limit.to_string())
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+/// The one 401.
+pub(super) fn unauthenticated() -> Reply {
+    let mut reply = Response::new(Bytes::from_static(UNAUTHENTICATED.as_bytes()));
+    *reply.status_mut() = StatusCode::UNAUTHORIZED;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+    reply
+}
+
+/// A new token's expiry is not acceptable.
+pub(super) fn invalid_expiry(message: &str) -> Reply {
+    json(StatusCode::BAD_REQUEST, &GenericError { kind: "ServiceTokenInvalidExpiryError", message })
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+    // The types that are answered with have text keys alone, and so nothing that JSON cannot hold.
+    let (status, body) = match serde_json::to_vec(body) {
+        Ok(body) => (status, body),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
+    };
+    let mut reply = Response::new(Bytes::from(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}
+
+/// An answer without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Bytes::new());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// Adds the methods that the route has, as 405 must.
+pub(super) fn allow(mut reply: Reply, methods: &'static str) -> Reply {
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    reply
+}
+
+/// Makes the connection end with this answer.
+pub(super) fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// Adds what every answer has. Routes may set their own caching.
+pub(super) fn complete(headers: &mut HeaderMap, request_id: &str) {
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(request_id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, request_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reply: &Reply) -> String {
+        format!("{}", String::from_utf8_lossy(reply.body()))
+    }
+
+    #[test]
+    fn errors_are_generic_errors_responses() {
+        let failure = Failure::bad_request("the body is not a JSON object");
+        let reply = failure.reply("r-1", Timestamp::from_millis(7));
+        assert_eq!(reply.headers()[CONTENT_TYPE], "application/json");
+        insta::assert_snapshot!(text(&reply), @r#"{"_type":"ErrorsResponse","trackingKey":"r-1","serverTimestamp":7,"errors":[{"_type":"InternalError","message":"the body is not a JSON object"}]}"#);
+    }
+
+    #[test]
+    fn unauthenticated_has_the_same_form_as_other_errors() {
+        let failure = Failure::new(StatusCode::UNAUTHORIZED, "x");
+        let other: serde_json::Value =
+            serde_json::from_slice(failure.reply("unauthenticated", Timestamp::EPOCH).body()).unwrap();
+        let ours: serde_json::Value = serde_json::from_slice(unauthenticated().body()).unwrap();
+        let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&ours), keys(&other));
+        assert_eq!(keys(&ours["errors"][0]), keys(&other["errors"][0]));
+    }
+
+    #[test]
+    fn invalid_expiry_has_its_own_type() {
+        let reply = invalid_expiry("it is past");
+        insta::assert_snapshot!(text(&reply), @r#"{"_type":"ServiceTokenInvalidExpiryError","message":"it is past"}"#);
+    }
+
+    #[test]
+    fn causes_have_their_status() {
+        for (failure, status) in [
+            (Failure::from(Malformed::Path(PathError::TooLong)), 414),
+            (Failure::from(Malformed::AuthorityForm), 400),
+            (Failure::from(BodyError::TooLarge), 413),
+            (Failure::from(BodyError::TimedOut), 408),
+            (Failure::from(BodyError::Broken), 400),
+        ] {
+            assert_eq!(failure.status, status, "{failure:?}");
+        }
+    }
+}
