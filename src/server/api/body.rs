@@ -1,0 +1,164 @@
+//! Reading a JSON object field by field, so that what is wrong is told with its place, and no key counts twice.
+
+use super::super::reply::Failure;
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::Value;
+use std::fmt;
+
+/// The fields of a JSON object, in the order in which they stand, each key once.
+pub(super) struct Fields(Vec<(String, Value)>);
+
+impl Fields {
+    /// Reads a body.
+    pub(super) fn read(body: &[u8]) -> Result<Self, Failure> {
+        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("the request body: {error}")))
+    }
+
+    /// The value of a field; `null` is the same as no such field.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(key, _)| key == name)?;
+        let (_, value) = self.0.swap_remove(at);
+        if value.is_null() { None } else { Some(value) }
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong_type(name, &other, "a string")),
+        }
+    }
+
+    pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>, Failure> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.as_i64() {
+            Some(integer) => Ok(Some(integer)),
+            None => Err(wrong_type(name, &value, "a whole number of milliseconds since 1970")),
+        }
+    }
+
+    pub(super) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Failure> {
+        let values = match self.take(name) {
+            None => return Ok(None),
+            Some(Value::Array(values)) => values,
+            Some(other) => return Err(wrong_type(name, &other, "an array of strings")),
+        };
+        let texts = values.into_iter().enumerate().map(|(at, value)| match value {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(&format!("{name}[{at}]"), &other, "a string")),
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// The answer to a request without a field that it needs.
+pub(super) fn missing(name: &str) -> Failure {
+    Failure::bad_request(format!("the request body has no `{name}`"))
+}
+
+fn wrong_type(place: &str, value: &Value, expected: &str) -> Failure {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    };
+    let found = if matches!(value, Value::Number(_)) && expected.contains("number") {
+        "another number"
+    } else {
+        found
+    };
+    Failure::bad_request(format!("the request body has {found} in `{place}`, but it takes {expected}"))
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields: Vec<(String, Value)> = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            // Two programs could take a different one of them.
+            if fields.iter().any(|(known, _)| *known == key) {
+                return Err(A::Error::custom(format_args!("the key `{key}` stands there twice")));
+            }
+            if fields.len() == FIELDS_MAX {
+                return Err(A::Error::custom(format_args!("more than {FIELDS_MAX} keys")));
+            }
+            fields.push((key, map.next_value()?));
+        }
+        Ok(Fields(fields))
+    }
+}
+
+/// The most keys of one object: looking for a second one of each costs their square.
+const FIELDS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T>(read: Result<T, Failure>) -> String {
+        read.err().unwrap().message
+    }
+
+    #[test]
+    fn fields_are_read_by_type() {
+        let mut fields =
+            Fields::read(br#"{"name":"ci","n":5,"roles":["a","b"],"none":null,"new":{"x":1}}"#).unwrap();
+        assert_eq!(fields.text("name").unwrap().as_deref(), Some("ci"));
+        assert_eq!(fields.integer("n").unwrap(), Some(5));
+        assert_eq!(fields.texts("roles").unwrap().unwrap(), ["a", "b"]);
+        assert_eq!(fields.text("none").unwrap(), None);
+        assert_eq!(fields.text("absent").unwrap(), None);
+    }
+
+    #[test]
+    fn wrong_types_are_told_with_their_place() {
+        let fields = || Fields::read(br#"{"name":5,"at":1.5,"to":"x","roles":["a",null],"all":{}}"#).unwrap();
+        let told = [
+            refusal(fields().text("name")),
+            refusal(fields().integer("at")),
+            refusal(fields().integer("to")),
+            refusal(fields().texts("roles")),
+            refusal(fields().texts("all")),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @"");
+    }
+
+    #[test]
+    fn bodies_that_are_no_object_with_single_keys_are_refused() {
+        let told = ["", "{", "[]", "5", r#"{"a":1,"a":2}"#, "{} x", "{\"a\":\u{1}}"]
+            .map(|body| refusal(Fields::read(body.as_bytes())));
+        insta::assert_snapshot!(told.join("\n"), @"");
+    }
+
+    #[test]
+    fn object_has_as_many_keys_as_allowed_and_not_one_more() {
+        let object = |keys: usize| {
+            let keys: Vec<_> = (0..keys).map(|at| format!("\"{at}\":0")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        assert!(Fields::read(object(FIELDS_MAX).as_bytes()).is_ok());
+        assert!(refusal(Fields::read(object(FIELDS_MAX + 1).as_bytes())).contains("more than 64 keys"));
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused() {
+        let deep = format!("{{\"a\":{}", "[".repeat(100_000));
+        assert!(refusal(Fields::read(deep.as_bytes())).contains("recursion limit"));
+    }
+}

@@ -1,0 +1,13 @@
+//! The one place where the server reads the clock.
+
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Tells what time it is, once for each request.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The clock of the operating system.
+pub fn wall_clock() -> Clock {
+    Arc::new(|| Timestamp::from(SystemTime::now()))
+}

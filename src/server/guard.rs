@@ -1,0 +1,243 @@
+//! The guard before every route: reads the request in one spelling, asks the engine, and hands on what is
+//! permitted, together with the permit. Nothing else reaches a route.
+
+use super::access::{Line, Outcome};
+use super::body::RequestBody;
+use super::clock::Clock;
+use super::connection::Respond;
+use super::limits::Limits;
+use super::observe::Observe;
+use super::reply::{self, Failure, Reply};
+use crate::engine::{Answer, Engine, Forbidden, Permit};
+use crate::request::{Credential, Request, RequestParts};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, StatusCode, Uri};
+use http_body_util::{Either, Full};
+use hyper::body::{Body as _, Incoming};
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use tower_service::Service;
+
+/// The other header that carries a token.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Header fields of this prefix tell programs behind us who a request comes from: only we may set them.
+const IDENTITY_PREFIX: &str = "x-rolegate-";
+/// What a header field takes on the wire beside its name and value: a colon, a space and a line end.
+const FIELD_EXTRA_BYTES: usize = 4;
+
+/// What stands before every route.
+pub(super) struct Guard<S> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) routes: S,
+    pub(super) limits: Limits,
+    pub(super) clock: Clock,
+    pub(super) observer: Option<Arc<dyn Observe>>,
+}
+
+/// Which limit the header fields of a request are past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum HeaderLimit {
+    #[error("the request has more than {0} header fields")]
+    Fields(usize),
+    #[error("the header fields of the request are longer than {0} bytes")]
+    Bytes(usize),
+}
+
+/// An answer of ours, or of the routes.
+type Answered<B> = http::Response<Either<Full<Bytes>, B>>;
+
+impl<S, B> Respond for Guard<S>
+where
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Body = Either<Full<Bytes>, B>;
+
+    async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Answered<B> {
+        let now = (self.clock)();
+        let mut line = Line::start(&request);
+        let answered = catching(self.answer(request, peer, now, &mut line)).await;
+        let mut response = answered.unwrap_or_else(|| {
+            line.outcome = Outcome::Panicked;
+            own(Failure::internal().reply(line.request_id(), now))
+        });
+        reply::complete(response.headers_mut(), line.request_id());
+        line.log(response.status());
+        response
+    }
+}
+
+impl<S, B> Guard<S>
+where
+    S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    async fn answer(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        now: Timestamp,
+        line: &mut Line,
+    ) -> Answered<B> {
+        let (head, body) = request.into_parts();
+        let has_body = !body.is_end_stream();
+        let refuse = |mut reply: Reply| {
+            // Reading a body that nobody asked for could take for ever.
+            if has_body {
+                reply::close(reply.headers_mut());
+            }
+            own(reply)
+        };
+        if let Err(limit) = self.check_headers(&head.headers) {
+            line.outcome = Outcome::Malformed(limit.to_string());
+            return refuse(Failure::from(limit).reply(line.request_id(), now));
+        }
+        let read = Request::read(head.method, &head.uri, head.version, head.headers, Some(peer.ip()));
+        let request = match read {
+            Ok(request) => request,
+            Err(cause) => {
+                line.outcome = Outcome::Malformed(cause.to_string());
+                self.observe(|observer| observer.refused(&cause));
+                return refuse(Failure::from(cause).reply(line.request_id(), now));
+            }
+        };
+        line.path = Some(request.path().clone());
+        let answer = self.engine.check(&request, now);
+        self.observe(|observer| observer.decided(&request, &answer));
+        line.outcome = Outcome::of(&answer);
+        let permit = match answer {
+            Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
+            Answer::Forbidden(forbidden) => {
+                return refuse(self.explain(&request, &forbidden).reply(line.request_id(), now));
+            }
+            Answer::Permitted(permit) => permit,
+        };
+        self.hand_on(request, permit, &head.uri, body, now, line).await
+    }
+
+    /// Calls the routes with the one spelling that was decided on.
+    async fn hand_on(
+        &self,
+        request: Request,
+        permit: Permit,
+        uri: &Uri,
+        body: Incoming,
+        now: Timestamp,
+        line: &mut Line,
+    ) -> Answered<B> {
+        let closing = |failure: Failure, line: &Line| {
+            let mut reply = failure.reply(line.request_id(), now);
+            reply::close(reply.headers_mut());
+            own(reply)
+        };
+        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if announced > self.limits.body_bytes {
+            return closing(Failure::from(super::BodyError::TooLarge), line);
+        }
+        let Some(mut handed) = rebuild(request, uri) else {
+            return closing(Failure::internal(), line);
+        };
+        handed.extensions_mut().insert(Arc::new(permit));
+        let (body, fault) = RequestBody::new(body, self.limits.body_bytes, self.limits.body_read_timeout);
+        let mut routes = self.routes.clone();
+        let called = async {
+            let Ok(()) = poll_fn(|cx| routes.poll_ready(cx)).await;
+            routes.call(handed.map(|()| body)).await
+        };
+        let answered = tokio::time::timeout(self.limits.request_timeout, called).await;
+        // Whatever the routes made of half a body, the client is told that it was half.
+        if let Some(error) = fault.get() {
+            return closing(error.into(), line);
+        }
+        match answered {
+            Ok(Ok(response)) => response.map(Either::Right),
+            Err(_) => {
+                line.outcome = Outcome::TimedOut;
+                let late = "the request was not answered in time: it may still have taken effect";
+                closing(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late), line)
+            }
+        }
+    }
+
+    fn check_headers(&self, headers: &HeaderMap) -> Result<(), HeaderLimit> {
+        if headers.len() > self.limits.header_fields {
+            return Err(HeaderLimit::Fields(self.limits.header_fields));
+        }
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA_BYTES)
+            .sum();
+        if bytes > self.limits.header_bytes { Err(HeaderLimit::Bytes(self.limits.header_bytes)) } else { Ok(()) }
+    }
+
+    /// What a principal may know of a denial of its own request.
+    fn explain(&self, request: &Request, forbidden: &Forbidden) -> Failure {
+        let policies = self.engine.policies();
+        let covering = policies.permissions_for(request);
+        let mut message =
+            format!("this token may not `{} {}`", request.method(), request.path());
+        if let [first, rest @ ..] = covering.as_slice() {
+            message.push_str(&format!(": it takes the permission `{first}`"));
+            rest.iter().for_each(|name| message.push_str(&format!(" or `{name}`")));
+        }
+        message.push_str(&format!(" (decision {})", forbidden.id()));
+        Failure::new(StatusCode::FORBIDDEN, message)
+    }
+
+    fn observe(&self, tell: impl FnOnce(&dyn Observe)) {
+        if let Some(observer) = &self.observer {
+            tell(&**observer);
+        }
+    }
+}
+
+/// The request in canonical spelling and in origin form, without the token that was spent on it.
+fn rebuild(request: Request, uri: &Uri) -> Option<http::Request<()>> {
+    let RequestParts { method, path, query, mut headers, credential, .. } = request.into_parts();
+    let target = if uri.authority().is_none() && uri.path() == path.as_str() {
+        uri.clone()
+    } else {
+        match query {
+            Some(query) => Uri::try_from(format!("{path}?{query}")).ok()?,
+            None => Uri::try_from(path.as_str()).ok()?,
+        }
+    };
+    if let Credential::Token(..) = credential {
+        headers.remove(AUTHORIZATION);
+        headers.remove(API_KEY);
+    }
+    let identity: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with(IDENTITY_PREFIX)).cloned().collect();
+    for name in identity {
+        headers.remove(name);
+    }
+    let mut handed = http::Request::new(());
+    *handed.method_mut() = method;
+    *handed.uri_mut() = target;
+    *handed.headers_mut() = headers;
+    Some(handed)
+}
+
+fn own<B>(reply: Reply) -> Answered<B> {
+    reply.map(|body| Either::Left(Full::new(body)))
+}
+
+/// Runs a future to its end; `None` when it panicked, which must end one request and no more.
+async fn catching<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => std::task::Poll::Ready(None),
+    })
+    .await
+}

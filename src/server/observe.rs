@@ -1,0 +1,13 @@
+//! A way to watch decisions as they are made, for a record of decisions or for tests.
+
+use crate::engine::Answer;
+use crate::request::{Malformed, Request};
+
+/// Is told of every request at the guard, before any route runs. It cannot change what was decided.
+pub trait Observe: Send + Sync + 'static {
+    /// The engine answered to this request.
+    fn decided(&self, request: &Request, answer: &Answer);
+
+    /// A request was refused before any policy saw it.
+    fn refused(&self, cause: &Malformed);
+}
