@@ -198,6 +198,11 @@ impl Permit {
     pub const fn path(&self) -> &CanonicalPath {
         &self.facts.path
     }
+
+    /// The id of the permitted request, as logs and the audit log have it.
+    pub fn request_id(&self) -> Option<&str> {
+        self.facts.request_id.as_deref()
+    }
 }
 
 impl Facts {

@@ -244,17 +244,7 @@ impl Request {
     /// # Errors
     /// When the parameter is repeated, or not encoded text.
     pub fn query_parameter(&self, name: &str) -> Result<Option<String>, QueryError> {
-        let mut found = None;
-        for pair in self.0.query.as_deref().unwrap_or_default().split('&') {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if form_decode(key)? != name {
-                continue;
-            }
-            if found.replace(form_decode(value)?.into_owned()).is_some() {
-                return Err(QueryError::Repeated);
-            }
-        }
-        Ok(found)
+        query_parameter(self.0.query.as_deref().unwrap_or_default(), name)
     }
 
     /// What the request is made of; copied only when another clone is still alive.
@@ -304,6 +294,21 @@ fn read_query(query: &str) -> Result<Box<str>, Malformed> {
     } else {
         Err(Malformed::Query)
     }
+}
+
+/// The value of a parameter of a query, decoded as HTML forms encode it.
+pub(crate) fn query_parameter(query: &str, name: &str) -> Result<Option<String>, QueryError> {
+    let mut found = None;
+    for pair in query.split('&') {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if form_decode(key)? != name {
+            continue;
+        }
+        if found.replace(form_decode(value)?.into_owned()).is_some() {
+            return Err(QueryError::Repeated);
+        }
+    }
+    Ok(found)
 }
 
 fn form_decode(text: &str) -> Result<Cow<'_, str>, QueryError> {

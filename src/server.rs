@@ -2,9 +2,121 @@
 //! API for service tokens.
 
 mod limits;
+mod clock;
 mod socket;
 mod body;
 mod connection;
+mod observe;
+mod reply;
+mod access;
+mod guard;
+mod api;
 
 pub use body::{BodyError, RequestBody};
+pub use clock::{Clock, wall_clock};
 pub use limits::Limits;
+pub use observe::Observe;
+
+use crate::engine::Engine;
+use api::Api;
+use bytes::Bytes;
+use guard::Guard;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_service::Service;
+
+/// A server around one engine: either with rolegate's own API behind the guard, or with routes of your own.
+pub struct Server {
+    engine: Arc<Engine>,
+    limits: Limits,
+    clock: Clock,
+    observer: Option<Arc<dyn Observe>>,
+}
+
+/// Serves rolegate's own API on a listener that the caller bound, until `shutdown` ends and running requests
+/// are answered.
+pub async fn run(
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    Server::new(engine).with_limits(limits).run(listener, shutdown).await;
+}
+
+impl Server {
+    /// A server with default limits and the clock of the operating system.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, limits: Limits::default(), clock: wall_clock(), observer: None }
+    }
+
+    /// The same server with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same server with another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same server with somebody who is told of every decision.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observe>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Serves rolegate's own API until `shutdown` ends and running requests are answered.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let draining = watch::Sender::new(false);
+        let api = Api::new(Arc::clone(&self.engine), Arc::clone(&self.clock), draining.subscribe());
+        self.drive(listener, warp::service(api::routes(&api)), draining, shutdown).await;
+    }
+
+    /// Serves routes of your own until `shutdown` ends and running requests are answered: a warp filter by
+    /// [`warp::service`], or any other service of this shape.
+    ///
+    /// A request reaches them only when the policies permit it, with its path in canonical spelling and with
+    /// the [`Permit`](crate::engine::Permit) among its extensions. The token itself is taken away.
+    pub async fn serve<S, B>(self, listener: TcpListener, routes: S, shutdown: impl Future<Output = ()>)
+    where
+        S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        self.drive(listener, routes, watch::Sender::new(false), shutdown).await;
+    }
+
+    async fn drive<S, B>(
+        self,
+        listener: TcpListener,
+        routes: S,
+        draining: watch::Sender<bool>,
+        shutdown: impl Future<Output = ()>,
+    ) where
+        S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let Self { engine, limits, clock, observer } = self;
+        let guard = Guard { engine, routes, limits, clock, observer };
+        connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

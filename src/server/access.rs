@@ -1,109 +1,158 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
-use crate::decision::RuleId;
-use crate::engine::Answer;
+use crate::decision::{ConditionFailure, Decision, RuleId};
+use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
-use crate::token::TokenId;
+use crate::token::{Principal, TokenId};
 use http::{Method, StatusCode};
-use rand::{TryRng as _, rngs::SysRng};
+use rand::TryRng as _;
+use rand::rngs::SysRng;
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::time::Instant;
 
 /// What the log tells of one request.
 pub(super) struct Line {
-    request_id: String,
+    /// Also in the answer, so that the one is found by the other.
+    pub(super) request_id: Arc<str>,
+    /// Known once the request was read: what could not be read is not repeated.
+    pub(super) path: Option<CanonicalPath>,
     method: Method,
     started: Instant,
-    /// Known once the request was read; what could not be read is not repeated.
-    pub(super) path: Option<CanonicalPath>,
-    pub(super) outcome: Outcome,
+    outcome: Outcome,
+    token: Option<TokenId>,
+    rule: Option<RuleId>,
+    decision_id: Option<DecisionId>,
+    cause: Option<String>,
 }
 
-/// What became of a request at the guard.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// It was refused before any policy saw it.
-    Malformed(String),
-    /// No live token.
-    Unauthenticated(String),
-    /// A live token, or none where none is needed, and no permission.
-    Forbidden { token: Option<TokenId>, rule: Option<RuleId>, failures: usize },
-    /// It was handed on.
-    Permitted { token: Option<TokenId>, rule: Option<RuleId>, failures: usize },
-    /// It was handed on, and not answered in time.
-    TimedOut,
-    /// Answering it ended in a panic.
-    Panicked,
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Malformed,
+    Unauthenticated,
+    Denied,
+    Allowed,
 }
 
 impl Line {
     pub(super) fn start<B>(request: &hyper::Request<B>) -> Self {
         Self {
             request_id: next_request_id(),
+            path: None,
             method: request.method().clone(),
             started: Instant::now(),
-            path: None,
-            outcome: Outcome::Malformed(String::new()),
+            outcome: Outcome::Malformed,
+            token: None,
+            rule: None,
+            decision_id: None,
+            cause: None,
         }
     }
 
-    pub(super) fn request_id(&self) -> &str {
-        &self.request_id
+    /// Notes why the request got another answer than its route gave.
+    pub(super) fn note(&mut self, cause: &impl fmt::Display) {
+        self.cause = Some(cause.to_string());
     }
 
+    /// Notes what the engine answered.
+    pub(super) fn decided(&mut self, answer: &Answer) {
+        let (outcome, principal, decision) = match answer {
+            Answer::Permitted(permit) => (Outcome::Allowed, permit.principal(), permit.decision()),
+            Answer::Forbidden(forbidden) => {
+                self.decision_id = Some(forbidden.id);
+                (Outcome::Denied, Some(&forbidden.principal), &forbidden.decision)
+            }
+            Answer::Unauthenticated(challenge) => {
+                self.decision_id = Some(challenge.id);
+                self.note(&challenge.cause);
+                (Outcome::Unauthenticated, None, &challenge.decision)
+            }
+        };
+        self.outcome = outcome;
+        self.token = principal.map(|principal: &Principal| principal.id);
+        self.rule = decision.rule();
+        self.tell_failures(decision);
+    }
+
+    /// Writes the line.
     pub(super) fn log(&self, status: StatusCode) {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let request_id = &*self.request_id;
+        let method = self.method.as_str();
         let path = self.path.as_ref().map_or("-", CanonicalPath::as_str);
-        let (request_id, method, status) = (&self.request_id, self.method.as_str(), status.as_u16());
-        let token = self.outcome.token().map(TokenId::get);
-        let rule = self.outcome.rule().map(RuleId::get);
         let decision = self.outcome.name();
-        let cause = self.outcome.cause();
-        if status >= 500 {
-            tracing::warn!(request_id, method, path, status, duration_us, token, decision, rule, cause, "request");
+        let token = self.token.map(TokenId::get);
+        let rule = self.rule.map(RuleId::get);
+        let decision_id = self.decision_id.map(tracing::field::display);
+        let cause = self.cause.as_deref();
+        let status = status.as_u16();
+        if status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+            tracing::warn!(
+                request_id,
+                method,
+                path,
+                status,
+                duration_us,
+                decision,
+                token,
+                rule,
+                decision_id,
+                cause,
+                "request"
+            );
         } else {
-            tracing::info!(request_id, method, path, status, duration_us, token, decision, rule, cause, "request");
+            tracing::info!(
+                request_id,
+                method,
+                path,
+                status,
+                duration_us,
+                decision,
+                token,
+                rule,
+                decision_id,
+                cause,
+                "request"
+            );
+        }
+    }
+
+    /// A condition that fails opens nothing, and its author has to hear of it.
+    fn tell_failures(&self, decision: &Decision) {
+        for ConditionFailure { rule, reason } in &decision.failures {
+            tracing::warn!(request_id = &*self.request_id, rule = rule.get(), reason, "a condition failed");
         }
     }
 }
 
 impl Outcome {
-    pub(super) fn of(answer: &Answer) -> Self {
-        match answer {
-            Answer::Unauthenticated(cause) => Self::Unauthenticated(cause.to_string()),
-            Answer::Forbidden(forbidden) => Self::Forbidden {
-                token: forbidden.principal().map(|principal| principal.id),
-                rule: forbidden.decision().rule(),
-                failures: forbidden.decision().failures.len(),
-            },
-            Answer::Permitted(permit) => Self::Permitted {
-                token: permit.principal().map(|principal| principal.id),
-                rule: permit.decision().rule(),
-                failures: permit.decision().failures.len(),
-            },
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "deny",
+            Self::Allowed => "allow",
         }
     }
+}
 
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Malformed(_) => "malformed",
-            Self::Unauthenticated(_) => "unauthenticated",
-            Self::Forbidden { .. } => "deny",
-            Self::Permitted { .. } | Self::TimedOut => "allow",
-            Self::Panicked => "panic",
-        }
-    }
+/// A text that no other request of this process has, and hardly any of another.
+fn next_request_id() -> Arc<str> {
+    static SERIES: OnceLock<u32> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // Without randomness ids repeat from process to process, which is no reason to refuse a request.
+    let series = SERIES.get_or_init(|| SysRng.try_next_u32().unwrap_or_default());
+    Arc::from(format!("{series:08x}-{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
 
-    fn cause(&self) -> Option<&str> {
-        match self {
-            Self::Malformed(cause) | Self::Unauthenticated(cause) => Some(cause),
-            Self::Forbidden { rule: None, .. } => Some("no rule allows it"),
-            Self::Forbidden { .. } => Some("a rule denies it"),
-            Self::TimedOut => Some("not answered in time"),
-            Self::Panicked => Some("a panic"),
-            Self::Permitted { .. } => None,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_differ() {
+        assert_ne!(next_request_id(), next_request_id());
     }
 }

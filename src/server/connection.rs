@@ -139,11 +139,10 @@ async fn serve_one(
     let ended = loop {
         tokio::select! {
             ended = &mut connection => break ended,
-            _ = draining.wait_for(|draining| *draining), if !told => {
-                told = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+            _ = draining.wait_for(|draining| *draining), if !told => {}
         }
+        told = true;
+        Pin::new(&mut connection).graceful_shutdown();
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");

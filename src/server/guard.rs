@@ -1,7 +1,7 @@
 //! The guard before every route: reads the request in one spelling, asks the engine, and hands on what is
 //! permitted, together with the permit. Nothing else reaches a route.
 
-use super::access::{Line, Outcome};
+use super::access::Line;
 use super::body::RequestBody;
 use super::clock::Clock;
 use super::connection::Respond;
@@ -67,10 +67,10 @@ where
         let mut line = Line::start(&request);
         let answered = catching(self.answer(request, peer, now, &mut line)).await;
         let mut response = answered.unwrap_or_else(|| {
-            line.outcome = Outcome::Panicked;
-            own(Failure::internal().reply(line.request_id(), now))
+            line.note(&"answering ended in a panic");
+            own(Failure::internal().reply(&line.request_id, now))
         });
-        reply::complete(response.headers_mut(), line.request_id());
+        reply::complete(response.headers_mut(), &line.request_id);
         line.log(response.status());
         response
     }
@@ -99,26 +99,26 @@ where
             own(reply)
         };
         if let Err(limit) = self.check_headers(&head.headers) {
-            line.outcome = Outcome::Malformed(limit.to_string());
-            return refuse(Failure::from(limit).reply(line.request_id(), now));
+            line.note(&limit);
+            return refuse(Failure::from(limit).reply(&line.request_id, now));
         }
         let read = Request::read(head.method, &head.uri, head.version, head.headers, Some(peer.ip()));
         let request = match read {
-            Ok(request) => request,
+            Ok(request) => request.with_id(Arc::clone(&line.request_id)),
             Err(cause) => {
-                line.outcome = Outcome::Malformed(cause.to_string());
+                line.note(&cause);
                 self.observe(|observer| observer.refused(&cause));
-                return refuse(Failure::from(cause).reply(line.request_id(), now));
+                return refuse(Failure::from(cause).reply(&line.request_id, now));
             }
         };
         line.path = Some(request.path().clone());
         let answer = self.engine.check(&request, now);
         self.observe(|observer| observer.decided(&request, &answer));
-        line.outcome = Outcome::of(&answer);
+        line.decided(&answer);
         let permit = match answer {
             Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
             Answer::Forbidden(forbidden) => {
-                return refuse(self.explain(&request, &forbidden).reply(line.request_id(), now));
+                return refuse(self.explain(&request, &forbidden).reply(&forbidden.id.to_string(), now));
             }
             Answer::Permitted(permit) => permit,
         };
@@ -135,8 +135,9 @@ where
         now: Timestamp,
         line: &mut Line,
     ) -> Answered<B> {
-        let closing = |failure: Failure, line: &Line| {
-            let mut reply = failure.reply(line.request_id(), now);
+        let closing = |failure: Failure, line: &mut Line| {
+            line.note(&failure.message);
+            let mut reply = failure.reply(&line.request_id, now);
             reply::close(reply.headers_mut());
             own(reply)
         };
@@ -147,7 +148,7 @@ where
         let Some(mut handed) = rebuild(request, uri) else {
             return closing(Failure::internal(), line);
         };
-        handed.extensions_mut().insert(Arc::new(permit));
+        handed.extensions_mut().insert(permit);
         let (body, fault) = RequestBody::new(body, self.limits.body_bytes, self.limits.body_read_timeout);
         let mut routes = self.routes.clone();
         let called = async {
@@ -162,8 +163,7 @@ where
         match answered {
             Ok(Ok(response)) => response.map(Either::Right),
             Err(_) => {
-                line.outcome = Outcome::TimedOut;
-                let late = "the request was not answered in time: it may still have taken effect";
+                let late = "the request was not answered in time; it may still take effect";
                 closing(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late), line)
             }
         }
@@ -173,24 +173,25 @@ where
         if headers.len() > self.limits.header_fields {
             return Err(HeaderLimit::Fields(self.limits.header_fields));
         }
-        let bytes: usize = headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA_BYTES)
-            .sum();
-        if bytes > self.limits.header_bytes { Err(HeaderLimit::Bytes(self.limits.header_bytes)) } else { Ok(()) }
+        let bytes: usize =
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA_BYTES).sum();
+        if bytes > self.limits.header_bytes {
+            Err(HeaderLimit::Bytes(self.limits.header_bytes))
+        } else {
+            Ok(())
+        }
     }
 
     /// What a principal may know of a denial of its own request.
     fn explain(&self, request: &Request, forbidden: &Forbidden) -> Failure {
         let policies = self.engine.policies();
         let covering = policies.permissions_for(request);
-        let mut message =
-            format!("this token may not `{} {}`", request.method(), request.path());
+        let mut message = format!("this token may not `{} {}`", request.method(), request.path());
         if let [first, rest @ ..] = covering.as_slice() {
             message.push_str(&format!(": it takes the permission `{first}`"));
             rest.iter().for_each(|name| message.push_str(&format!(" or `{name}`")));
         }
-        message.push_str(&format!(" (decision {})", forbidden.id()));
+        message.push_str(&format!(" (decision {})", forbidden.id));
         Failure::new(StatusCode::FORBIDDEN, message)
     }
 

@@ -31,6 +31,8 @@ const UNAUTHENTICATED: &str = concat!(
 pub(super) struct Failure {
     pub(super) status: StatusCode,
     pub(super) message: String,
+    /// The methods that the route has, which an answer of 405 must tell.
+    allow: Option<&'static str>,
 }
 
 /// `GenericErrorsResponse` of the wire contract.
@@ -55,7 +57,13 @@ struct GenericError<'a> {
 
 impl Failure {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), allow: None }
+    }
+
+    /// The route has these methods and no other.
+    pub(super) fn method_not_allowed(methods: &'static str) -> Self {
+        let message = format!("this route has the methods {methods}");
+        Self { allow: Some(methods), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -69,15 +77,17 @@ impl Failure {
     /// The failure as a `GenericErrorsResponse`, found in the log by `request_id`.
     pub(super) fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
         let errors = [GenericError { kind: "InternalError", message: &self.message }];
-        json(
-            self.status,
-            &GenericErrors {
-                kind: "ErrorsResponse",
-                tracking_key: request_id,
-                server_timestamp: now.as_millis(),
-                errors,
-            },
-        )
+        let body = GenericErrors {
+            kind: "ErrorsResponse",
+            tracking_key: request_id,
+            server_timestamp: now.as_millis(),
+            errors,
+        };
+        let mut reply = json(self.status, &body);
+        if let Some(methods) = self.allow {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        reply
     }
 }
 
@@ -139,12 +149,6 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
 pub(super) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = status;
-    reply
-}
-
-/// Adds the methods that the route has, as 405 must.
-pub(super) fn allow(mut reply: Reply, methods: &'static str) -> Reply {
-    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     reply
 }
 

@@ -5,13 +5,17 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
+/// The most keys of one object: looking for a second one of each costs their square.
+const FIELDS_MAX: usize = 64;
+
 /// The fields of a JSON object, in the order in which they stand, each key once.
 pub(super) struct Fields(Vec<(String, Value)>);
 
 impl Fields {
     /// Reads a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, Failure> {
-        serde_json::from_slice(body).map_err(|error| Failure::bad_request(format!("the request body: {error}")))
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::bad_request(format!("the request body: {error}")))
     }
 
     /// The value of a field; `null` is the same as no such field.
@@ -33,7 +37,7 @@ impl Fields {
         let Some(value) = self.take(name) else { return Ok(None) };
         match value.as_i64() {
             Some(integer) => Ok(Some(integer)),
-            None => Err(wrong_type(name, &value, "a whole number of milliseconds since 1970")),
+            None => Err(wrong_type(name, &value, "milliseconds since 1970 as an integer of 64 bits")),
         }
     }
 
@@ -64,11 +68,6 @@ fn wrong_type(place: &str, value: &Value, expected: &str) -> Failure {
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
-    };
-    let found = if matches!(value, Value::Number(_)) && expected.contains("number") {
-        "another number"
-    } else {
-        found
     };
     Failure::bad_request(format!("the request body has {found} in `{place}`, but it takes {expected}"))
 }
@@ -104,9 +103,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// The most keys of one object: looking for a second one of each costs their square.
-const FIELDS_MAX: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,14 +132,28 @@ mod tests {
             refusal(fields().texts("roles")),
             refusal(fields().texts("all")),
         ];
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        the request body has a number in `name`, but it takes a string
+        the request body has a number in `at`, but it takes milliseconds since 1970 as an integer of 64 bits
+        the request body has a string in `to`, but it takes milliseconds since 1970 as an integer of 64 bits
+        the request body has null in `roles[1]`, but it takes a string
+        the request body has an object in `all`, but it takes an array of strings
+        ");
     }
 
     #[test]
     fn bodies_that_are_no_object_with_single_keys_are_refused() {
         let told = ["", "{", "[]", "5", r#"{"a":1,"a":2}"#, "{} x", "{\"a\":\u{1}}"]
             .map(|body| refusal(Fields::read(body.as_bytes())));
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        the request body: EOF while parsing a value at line 1 column 0
+        the request body: EOF while parsing an object at line 1 column 1
+        the request body: invalid type: sequence, expected a JSON object at line 1 column 0
+        the request body: invalid type: integer `5`, expected a JSON object at line 1 column 1
+        the request body: the key `a` stands there twice at line 1 column 10
+        the request body: trailing characters at line 1 column 4
+        the request body: expected value at line 1 column 6
+        ");
     }
 
     #[test]

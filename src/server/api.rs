@@ -1,0 +1,140 @@
+//! The routes that speak the wire contract. None of them decides who may call it: the guard did, and every
+//! handler takes the permit that it made.
+
+mod body;
+mod info;
+mod tokens;
+
+use super::clock::Clock;
+use super::reply::{Failure, Reply};
+use crate::engine::{Engine, Permit};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
+use tokio::sync::watch;
+use warp::filters::path::FullPath;
+use warp::{Filter, Rejection};
+
+/// What the handlers work with.
+pub(super) struct Api {
+    engine: Arc<Engine>,
+    clock: Clock,
+    draining: watch::Receiver<bool>,
+}
+
+/// What the permit does not tell of a request.
+struct Sent {
+    query: String,
+    body: Bytes,
+}
+
+/// A handler. It may wait for the disk when it is called by [`waiting`].
+type Handler = fn(&Api, &Permit, &Sent) -> Result<Reply, Failure>;
+
+impl Api {
+    pub(super) fn new(engine: Arc<Engine>, clock: Clock, draining: watch::Receiver<bool>) -> Arc<Self> {
+        Arc::new(Self { engine, clock, draining })
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// All routes of the API, and a 404 for what is permitted and no route.
+pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
+    let token = |path: &str| path.strip_prefix(tokens::PATH).is_some_and(|rest| rest.starts_with('/'));
+    let nothing = permit().map(|permit: Permit| {
+        let message = format!("this server has nothing at `{}`", permit.path());
+        answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
+    });
+    quick(api, |path| path == "/health", info::health)
+        .or(quick(api, |path| path == "/api/server/info", info::info))
+        .unify()
+        .or(quick(api, |path| path == "/api/server/status", info::status))
+        .unify()
+        .or(quick(api, |path| path == "/api/user/session/availableRoles", info::available_roles))
+        .unify()
+        .or(quick(api, |path| path == "/api/user/authorization/for", info::authorization))
+        .unify()
+        .or(waiting(api, |path| path == tokens::PATH, tokens::collection))
+        .unify()
+        .or(waiting(api, token, tokens::item))
+        .unify()
+        .or(nothing)
+        .unify()
+        .recover(|rejection| ready(Ok::<_, Infallible>(no_permit(&rejection))))
+        .unify()
+}
+
+/// A route whose handler answers at once.
+fn quick(
+    api: &Arc<Api>,
+    is_path: fn(&str) -> bool,
+    handler: Handler,
+) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
+    let api = Arc::clone(api);
+    at(is_path).map(move |permit: Permit, query, body| {
+        let answered = handler(&api, &permit, &Sent { query, body });
+        answer(&permit, answered)
+    })
+}
+
+/// A route whose handler waits for the store, which must not hold up other requests.
+fn waiting(
+    api: &Arc<Api>,
+    is_path: fn(&str) -> bool,
+    handler: Handler,
+) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
+    let api = Arc::clone(api);
+    at(is_path).then(move |permit: Permit, query, body| {
+        let api = Arc::clone(&api);
+        async move {
+            let sent = Sent { query, body };
+            let own_permit = permit.clone();
+            let handled = tokio::task::spawn_blocking(move || handler(&api, &own_permit, &sent)).await;
+            // The task is never cancelled while it is waited for, so that it can only have panicked.
+            answer(&permit, handled.unwrap_or_else(|_| Err(Failure::internal())))
+        }
+    })
+}
+
+/// What a handler takes, at a path. The path is compared whole, since a trailing slash makes another one.
+fn at(
+    is_path: fn(&str) -> bool,
+) -> impl Filter<Extract = (Permit, String, Bytes), Error = Rejection> + Clone {
+    let here = move |path: FullPath| {
+        ready(if is_path(path.as_str()) { Ok(()) } else { Err(warp::reject::not_found()) })
+    };
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::path::full().and_then(here).untuple_one().and(permit()).and(query).and(warp::body::bytes())
+}
+
+/// The permit of the request. There is no other way to one, and without one no handler runs.
+fn permit() -> impl Filter<Extract = (Permit,), Error = Rejection> + Copy {
+    warp::ext::get::<Permit>()
+}
+
+fn answer(permit: &Permit, answered: Result<Reply, Failure>) -> Reply {
+    answered.unwrap_or_else(|failure| {
+        failure.reply(permit.request_id().unwrap_or_default(), permit.decision().at)
+    })
+}
+
+/// The answer when the guard is missing before these routes, or the body broke off; the guard puts the
+/// latter in its own words.
+fn no_permit(rejection: &Rejection) -> Reply {
+    tracing::error!(?rejection, "a request did not reach its handler");
+    Failure::internal().reply("", Timestamp::EPOCH)
+}
+
+/// Refuses all methods but those that read; a `HEAD` is answered like a `GET`, and hyper drops the body.
+fn only_get(permit: &Permit) -> Result<(), Failure> {
+    match *permit.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Failure::method_not_allowed("GET, HEAD")),
+    }
+}
