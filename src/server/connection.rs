@@ -176,7 +176,6 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 mod tests {
     use super::*;
     use http_body_util::Full;
