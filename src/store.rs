@@ -1,5 +1,7 @@
 //! Where tokens are kept: one trait, and the stores that pass its one conformance suite.
 
+#[cfg(feature = "embedded")]
+pub mod embedded;
 pub mod memory;
 
 use crate::token::{TokenDigest, TokenId, TokenRecord};
@@ -109,8 +111,20 @@ pub enum StoreError {
         /// What does not fit.
         what: String,
     },
+    /// The user that runs the program may not write there.
+    #[error(
+        "`{}` cannot be written: {source}; let the user that runs rolegate write it, \
+         or choose another data folder",
+        path.display()
+    )]
+    Denied {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// There is no room left to write.
-    #[error("there is no room left for `{}`: free some space; nothing was acknowledged", path.display())]
+    #[error("there is no room left for `{}`: {source}; free some space", path.display())]
     Full {
         /// The file.
         path: PathBuf,

@@ -76,3 +76,274 @@ fn conformance(store: &dyn Store) -> Result<(), StoreError> {
 fn memory_store_conforms() {
     conformance(&MemoryStore::new()).unwrap();
 }
+
+/// The embedded store, on disk.
+#[cfg(feature = "embedded")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+mod embedded {
+    use super::{all, conformance, token};
+    use proptest::prelude::*;
+    use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
+    use rolegate::store::memory::MemoryStore;
+    use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::{FileExt, PermissionsExt};
+    use std::path::Path;
+    use std::thread;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    fn open(folder: &Path) -> EmbeddedStore {
+        EmbeddedStore::open(folder).unwrap()
+    }
+
+    /// Puts a store of `count` tokens into the folder.
+    fn fill(folder: &Path, count: u8) {
+        let store = open(folder);
+        for number in 1..=count {
+            assert_eq!(store.insert(&token(number.into(), number)).unwrap(), Insertion::Inserted);
+        }
+    }
+
+    #[test]
+    fn embedded_store_conforms() {
+        let folder = tempfile::tempdir().unwrap();
+        conformance(&open(folder.path())).unwrap();
+    }
+
+    #[test]
+    fn everything_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        conformance(&open(folder.path())).unwrap();
+        let store = open(folder.path());
+        assert_eq!(all(&store).unwrap(), [token(1, 3), token(2, 2)]);
+        assert!(store.is_spent(&token(1, 1).digest).unwrap());
+        assert_eq!(store.insert(&token(3, 1)).unwrap(), Insertion::DigestSpent);
+        assert_eq!(store.insert(&token(3, 4)).unwrap(), Insertion::Inserted);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(u64, u8),
+        Update(u64, u8),
+        Delete(u64, bool),
+        Reopen,
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..6_u64, 0..6_u8).prop_map(|(id, digest)| Step::Insert(id, digest)),
+            3 => (0..6_u64, 0..6_u8).prop_map(|(id, digest)| Step::Update(id, digest)),
+            5 => (0..6_u64, any::<bool>()).prop_map(|(id, refuse)| Step::Delete(id, refuse)),
+            1 => (0..1_u8).prop_map(|_| Step::Reopen),
+        ]
+    }
+
+    fn after(refuse: bool) -> AfterDelete {
+        if refuse { AfterDelete::RefuseDigest } else { AfterDelete::ForgetDigest }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn embedded_store_does_what_the_memory_store_does(steps in proptest::collection::vec(steps(), 1..60)) {
+            let (folder, model) = (tempfile::tempdir().unwrap(), MemoryStore::new());
+            let mut store = Some(open(folder.path()));
+            for step in steps {
+                let real = store.as_ref().unwrap();
+                match step {
+                    Step::Insert(id, digest) => {
+                        let record = token(id, digest);
+                        prop_assert_eq!(real.insert(&record).unwrap(), model.insert(&record).unwrap());
+                    }
+                    Step::Update(id, digest) => {
+                        let mut record = token(id, digest);
+                        record.name.push_str(" renamed");
+                        prop_assert_eq!(real.update(&record).unwrap(), model.update(&record).unwrap());
+                    }
+                    Step::Delete(id, refuse) => {
+                        let id = token(id, 0).id;
+                        let expected = model.delete(id, after(refuse)).unwrap();
+                        prop_assert_eq!(real.delete(id, after(refuse)).unwrap(), expected);
+                    }
+                    Step::Reopen => {
+                        drop(store.take());
+                        store = Some(open(folder.path()));
+                    }
+                }
+                let real = store.as_ref().unwrap();
+                prop_assert_eq!(all(real).unwrap(), all(&model).unwrap());
+                for digest in 0..6 {
+                    let digest = token(0, digest).digest;
+                    prop_assert_eq!(real.is_spent(&digest).unwrap(), model.is_spent(&digest).unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_many_who_insert_one_digest_at_once_one_succeeds() {
+        let folder = tempfile::tempdir().unwrap();
+        for store in [&open(folder.path()) as &dyn Store, &MemoryStore::new()] {
+            let outcomes: Vec<Insertion> = thread::scope(|scope| {
+                let all: Vec<_> =
+                    (0..8).map(|id| scope.spawn(move || store.insert(&token(id, 1)).unwrap())).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            let inserted = outcomes.iter().filter(|outcome| **outcome == Insertion::Inserted).count();
+            let taken = outcomes.iter().filter(|outcome| **outcome == Insertion::DigestTaken).count();
+            assert_eq!((inserted, taken), (1, 7));
+        }
+    }
+
+    #[test]
+    fn folder_and_file_are_for_their_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        drop(open(&folder));
+        assert_eq!((mode(&folder), mode(&parent.path().join("a"))), (0o700, 0o700));
+        let file = folder.join(FILE_NAME);
+        assert_eq!(mode(&file), 0o600);
+        let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, [FILE_NAME]);
+
+        fs::set_permissions(&file, Permissions::from_mode(0o664)).unwrap();
+        drop(open(&folder));
+        assert_eq!(mode(&file), 0o600);
+    }
+
+    #[test]
+    fn store_that_is_open_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path());
+        let error = EmbeddedStore::open(folder.path()).unwrap_err();
+        assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+        let folder_name = folder.path().display().to_string();
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "the token store in `{folder_name}` is in use: one process at a time may open it; \
+                 stop the other one, or give this one a data folder of its own"
+            )
+        );
+        assert_eq!(first.insert(&token(1, 1)).unwrap(), Insertion::Inserted);
+        drop(first);
+        assert_eq!(all(&open(folder.path())).unwrap(), [token(1, 1)]);
+    }
+
+    #[test]
+    fn creation_that_was_interrupted_is_done_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = folder.path().join("tokens.redb.new");
+        fs::write(&half, b"half").unwrap();
+        conformance(&open(folder.path())).unwrap();
+        assert!(!half.exists());
+    }
+
+    #[test]
+    fn opening_and_reading_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(folder.path(), 3);
+        let file = folder.path().join(FILE_NAME);
+        let before = fs::read(&file).unwrap();
+        assert_eq!(all(&open(folder.path())).unwrap().len(), 3);
+        assert!(fs::read(&file).unwrap() == before);
+    }
+
+    #[test]
+    fn file_that_is_no_store_is_refused_and_not_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE_NAME);
+        let mut magic_and_more = b"redb\x1a\x0a\xa9\x0d\x0a".to_vec();
+        magic_and_more.extend([0xff; 9000]);
+        for (content, what) in [
+            (&b""[..], "it is empty"),
+            (b"redb", "it does not start as a store does"),
+            (b"SQLite format 3\0", "it does not start as a store does"),
+            (&[0; 8192], "it does not start as a store does"),
+            (magic_and_more.get(..9).unwrap(), ""),
+            (&magic_and_more, ""),
+        ] {
+            fs::write(&file, content).unwrap();
+            let error = EmbeddedStore::open(folder.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(fs::read(&file).unwrap(), content);
+        }
+    }
+
+    /// Opens a damaged store: it is refused as corrupt, or holds what it held; and it is not changed.
+    /// After a crash a damaged last commit looks like one that was never finished: then what was there
+    /// before it is right too.
+    fn check_damaged(folder: &Path, bytes: &[u8], place: &str, least: usize) -> bool {
+        let outcome = EmbeddedStore::open(folder).and_then(|store| all(&store));
+        let refused = match outcome {
+            Ok(tokens) => {
+                let expected = (1..=20).map(|number| token(number.into(), number));
+                assert!(tokens.iter().cloned().eq(expected.take(tokens.len())), "{place}: other tokens");
+                assert!(tokens.len() >= least, "{place}: {} tokens", tokens.len());
+                false
+            }
+            Err(StoreError::Corrupt { .. }) => true,
+            Err(error) => panic!("{place}: {error:?}"),
+        };
+        assert!(fs::read(folder.join(FILE_NAME)).unwrap() == bytes, "{place}: the file was changed");
+        refused
+    }
+
+    #[test]
+    fn damaged_file_is_refused_or_harmless_and_never_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        fill(folder.path(), 20);
+        damage(folder.path(), 20);
+    }
+
+    #[test]
+    fn file_damaged_after_a_crash_is_refused_or_harmless_and_never_changed() {
+        let (crashed, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fill(crashed.path(), 19);
+        let store = open(crashed.path());
+        assert_eq!(store.insert(&token(20, 20)).unwrap(), Insertion::Inserted);
+        // What a killed process leaves is what the file holds while the store is open.
+        fs::copy(crashed.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
+        damage(folder.path(), 19);
+    }
+
+    fn damage(folder: &Path, least: usize) {
+        let path = folder.join(FILE_NAME);
+        let sound = fs::read(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let mut refused = 0_usize;
+        let mut check = |start: usize, junk: &[u8], place: &str| {
+            let mut bytes = sound.clone();
+            bytes.splice(start..start + junk.len(), junk.iter().copied());
+            file.write_all_at(junk, start as u64).unwrap();
+            refused += usize::from(check_damaged(folder, &bytes, place, least));
+            file.write_all_at(&sound, 0).unwrap();
+        };
+
+        // Single bytes, all over the head and then in strides that meet every part of a page.
+        for (at, byte) in sound.iter().enumerate().filter(|(at, _)| *at < 320 || at % 1021 == 0) {
+            for bit in [0x01, 0x80] {
+                check(at, &[byte ^ bit], &format!("byte {at} bit {bit}"));
+            }
+        }
+        // Whole pages, lost or replaced.
+        for (page, content) in sound.chunks(4096).enumerate() {
+            for junk in [0x00, 0xa5] {
+                check(page * 4096, &vec![junk; content.len()], &format!("page {page}"));
+            }
+        }
+        // The end, cut off.
+        for length in (1..sound.len()).step_by(4001) {
+            file.set_len(length as u64).unwrap();
+            let (kept, _) = sound.split_at(length);
+            refused += usize::from(check_damaged(folder, kept, &format!("cut to {length}"), least));
+            file.write_all_at(&sound, 0).unwrap();
+        }
+        assert!(refused > 50, "only {refused} damages were noticed");
+        assert!(!check_damaged(folder, &sound, "the sound file", 20));
+    }
+}

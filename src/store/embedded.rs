@@ -1,0 +1,585 @@
+//! The store in one file on this machine, kept by redb. One process at a time may open it.
+
+mod guarded;
+mod queue;
+mod row;
+
+use self::guarded::GuardedFile;
+use self::queue::{Change, Outcome, Queue};
+use super::{AfterDelete, Insertion, Store, StoreError};
+use crate::token::{TokenDigest, TokenId, TokenRecord};
+use parking_lot::Mutex;
+use redb::backends::FileBackend;
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read};
+use std::ops::Bound;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file in the data folder.
+pub const FILE_NAME: &str = "tokens.redb";
+/// The format that this version writes, and the latest that it reads.
+pub const FORMAT: u64 = 1;
+
+/// The file while it is being created: a crash then leaves no half-made store under the real name.
+const NEW_FILE_NAME: &str = "tokens.redb.new";
+/// What every redb file starts with.
+const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+/// Pages that redb may keep in memory. Authentication does not read them: the index does that.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
+const DIGESTS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("digests");
+const SPENT: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("spent");
+const FORMAT_KEY: &str = "format";
+
+/// Tokens in one file of a data folder.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    place: Place,
+    queue: Queue,
+    /// `None` after a failure: then the next call opens the file again.
+    opened: Mutex<Option<Arc<Opened>>>,
+    /// Held as long as the store is open, so that no second process opens it.
+    _lock: File,
+}
+
+/// Where the store is.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+#[derive(Debug)]
+struct Opened {
+    database: Database,
+    file: Arc<GuardedFile>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store of a data folder; creates both where they do not exist. A file that is damaged, of
+    /// a newer format or no store at all is left as it is, to the byte.
+    ///
+    /// # Errors
+    /// When another process has it open, when it is no store that this version can read, and when the
+    /// operating system refuses; see [`StoreError`].
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
+        place.create_folder()?;
+        let lock = place.lock_folder()?;
+        let opened = match fs::symlink_metadata(&place.file) {
+            Ok(_) => place.open_file()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => place.create_file()?,
+            Err(source) => return Err(place.io("open", source)),
+        };
+        let opened = Mutex::new(Some(Arc::new(opened)));
+        Ok(Self { place, queue: Queue::default(), opened, _lock: lock })
+    }
+
+    /// The database, opened again if it failed before.
+    fn opened(&self) -> Result<Arc<Opened>, StoreError> {
+        let mut opened = self.opened.lock();
+        if let Some(opened) = &*opened {
+            return Ok(Arc::clone(opened));
+        }
+        let again = Arc::new(self.place.open_file()?);
+        *opened = Some(Arc::clone(&again));
+        Ok(again)
+    }
+
+    /// After a failed commit redb refuses further work. What it held is dropped, and what is in the file is
+    /// read again: either all of the commit, or nothing of it.
+    fn reopen(&self, failed: Arc<Opened>) {
+        let mut opened = self.opened.lock();
+        *opened = None;
+        // Closing a database in an unknown state may panic, and there is nothing left to lose.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
+        *opened = self.place.open_file().ok().map(Arc::new);
+    }
+
+    fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
+        self.queue.submit(change, |changes| {
+            let opened = self.opened()?;
+            let committed = guard(&self.place, || opened.commit(&self.place, changes));
+            if committed.is_err() {
+                self.reopen(opened);
+            }
+            committed
+        })
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+        let opened = self.opened()?;
+        guard(&self.place, || opened.load(&self.place, each))
+    }
+
+    fn insert(&self, record: &TokenRecord) -> Result<Insertion, StoreError> {
+        let (id, digest, row) = (record.id, record.digest, row::encode(record));
+        match self.submit(Change::Insert { id, digest, row })? {
+            Outcome::Done | Outcome::Missing => Ok(Insertion::Inserted),
+            Outcome::IdTaken => Ok(Insertion::IdTaken),
+            Outcome::DigestTaken => Ok(Insertion::DigestTaken),
+            Outcome::DigestSpent => Ok(Insertion::DigestSpent),
+        }
+    }
+
+    fn update(&self, record: &TokenRecord) -> Result<bool, StoreError> {
+        let (id, digest, row) = (record.id, record.digest, row::encode(record));
+        Ok(self.submit(Change::Update { id, digest, row })? == Outcome::Done)
+    }
+
+    fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError> {
+        Ok(self.submit(Change::Delete { id, after })? == Outcome::Done)
+    }
+
+    fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
+        let opened = self.opened()?;
+        guard(&self.place, || {
+            let spent = || -> Result<bool, redb::Error> {
+                let table = opened.database.begin_read()?.open_table(SPENT)?;
+                Ok(table.get(digest.as_bytes())?.is_some())
+            };
+            spent().map_err(|error| self.place.explain("read", error))
+        })
+    }
+}
+
+/// Turns a panic of redb, which files altered by others may cause, into an error.
+fn guard<T>(place: &Place, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(place.corrupt("reading it failed")))
+}
+
+impl Place {
+    fn create_folder(&self) -> Result<(), StoreError> {
+        if self.folder.is_dir() {
+            return Ok(());
+        }
+        let created = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder);
+        created.map_err(|source| refused("create", &self.folder, source))?;
+        // Without this a loss of power could take the new folder with it.
+        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))
+    }
+
+    fn lock_folder(&self) -> Result<File, StoreError> {
+        let folder = File::open(&self.folder).map_err(|source| refused("open", &self.folder, source))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: self.folder.clone() }),
+            // Some network file systems lock no folders; redb's own lock on the file is still taken there.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(folder),
+            Err(TryLockError::Error(source)) => Err(refused("lock", &self.folder, source)),
+        }
+    }
+
+    /// Makes an empty store under another name, then gives it its own.
+    fn create_file(&self) -> Result<Opened, StoreError> {
+        let new = self.folder.join(NEW_FILE_NAME);
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(refused("remove", &new, error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&new);
+        let file = file.map_err(|source| refused("create", &new, source))?;
+        let created = guard(self, || {
+            let locks = file.try_clone().map_err(|source| self.io("open", source))?;
+            let opened = self.open_database(locks, GuardedFile::direct(file))?;
+            let format = || -> Result<(), redb::Error> {
+                let transaction = opened.database.begin_write()?;
+                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
+                transaction.open_table(TOKENS)?;
+                transaction.open_table(DIGESTS)?;
+                transaction.open_table(SPENT)?;
+                Ok(transaction.commit()?)
+            };
+            format().map_err(|error| self.explain("create", error))?;
+            fs::rename(&new, &self.file).map_err(|source| refused("create", &self.file, source))?;
+            sync_folder(&self.folder)?;
+            Ok(opened)
+        });
+        if created.is_err() {
+            // What is left of it holds nothing, and the next start removes it if this does not.
+            let _ = fs::remove_file(&new);
+        }
+        created
+    }
+
+    /// Opens the file that is there, and changes nothing in it.
+    fn open_file(&self) -> Result<Opened, StoreError> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.file);
+        let mut file = file.map_err(|source| self.io("open", source))?;
+        let metadata = file.metadata().map_err(|source| self.io("read", source))?;
+        if !metadata.is_file() {
+            return Err(self.corrupt("it is not a file"));
+        }
+        let mut start = Vec::new();
+        let read = (&mut file).take(MAGIC.len() as u64).read_to_end(&mut start);
+        read.map_err(|source| self.io("read", source))?;
+        if start.is_empty() {
+            return Err(self.corrupt("it is empty"));
+        }
+        if start != MAGIC {
+            return Err(self.corrupt("it does not start as a store does"));
+        }
+        let opened = guard(self, || {
+            let locks = file.try_clone().map_err(|source| self.io("open", source))?;
+            let content = GuardedFile::held(file).map_err(|source| self.io("read", source))?;
+            let opened = self.open_database(locks, content)?;
+            self.check_format(&opened)?;
+            Ok(opened)
+        })?;
+        let mode = metadata.permissions().mode();
+        if mode & 0o077 != 0 {
+            // Digests are no secrets, so a file that belongs to somebody else may stay as readable as it is.
+            let _ = fs::set_permissions(&self.file, Permissions::from_mode(mode & 0o700));
+        }
+        Ok(opened)
+    }
+
+    fn open_database(&self, locks: File, content: GuardedFile) -> Result<Opened, StoreError> {
+        let locks = FileBackend::new(locks).map_err(|error| self.explain("lock", error.into()))?;
+        let file = Arc::new(content);
+        let backend = Backend { locks, file: Arc::clone(&file) };
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            // Every page is checked against its sum: of an altered file redb would believe the rest.
+            .set_check_integrity_on_open(true)
+            .create_with_backend(backend);
+        let database = database.map_err(|error| self.explain("open", error.into()))?;
+        Ok(Opened { database, file })
+    }
+
+    fn check_format(&self, opened: &Opened) -> Result<(), StoreError> {
+        let format = || -> Result<Option<u64>, redb::Error> {
+            let table = opened.database.begin_read()?.open_table(META)?;
+            Ok(table.get(FORMAT_KEY)?.map(|format| format.value()))
+        };
+        match format() {
+            Ok(Some(FORMAT)) => Ok(()),
+            Ok(Some(found)) if found > FORMAT => {
+                Err(StoreError::NewerFormat { path: self.file.clone(), found, known: FORMAT })
+            }
+            Ok(Some(found)) => Err(self.corrupt(format!("it has the unknown format {found}"))),
+            Ok(None) | Err(redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
+                Err(self.corrupt("another program wrote it"))
+            }
+            Err(error) => Err(self.explain("read", error)),
+        }
+    }
+
+    fn corrupt(&self, what: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { path: self.file.clone(), what: what.into() }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> StoreError {
+        refused(action, &self.file, source)
+    }
+
+    /// Says in our words what redb said in its own.
+    fn explain(&self, action: &'static str, error: redb::Error) -> StoreError {
+        match error {
+            redb::Error::DatabaseAlreadyOpen => StoreError::InUse { folder: self.folder.clone() },
+            redb::Error::Corrupted(what) => self.corrupt(what),
+            redb::Error::Io(source) => match source.kind() {
+                io::ErrorKind::InvalidData => self.corrupt(source.to_string()),
+                io::ErrorKind::UnexpectedEof => self.corrupt("it is cut short"),
+                _ => self.io(action, source),
+            },
+            redb::Error::UpgradeRequired(version) => {
+                self.corrupt(format!("it has the outdated file format {version}"))
+            }
+            error @ (redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
+                self.corrupt(error.to_string())
+            }
+            error => StoreError::Other(Box::new(error)),
+        }
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| refused("write", folder, source))
+}
+
+/// Sorts what the operating system refuses by what can be done about it.
+fn refused(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            StoreError::Denied { path, source }
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StoreError::Full { path, source }
+        }
+        _ => StoreError::Io { action, path, source },
+    }
+}
+
+impl Opened {
+    fn load(&self, place: &Place, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+        let explain = |error: redb::Error| place.explain("read", error);
+        let transaction = self.database.begin_read().map_err(|error| explain(error.into()))?;
+        let tokens = transaction.open_table(TOKENS).map_err(|error| explain(error.into()))?;
+        let digests = transaction.open_table(DIGESTS).map_err(|error| explain(error.into()))?;
+        let lengths = (tokens.len(), digests.len());
+        let (Ok(tokens_len), Ok(digests_len)) = lengths else {
+            return Err(place.corrupt("it cannot be counted"));
+        };
+        if tokens_len != digests_len {
+            return Err(place.corrupt(format!("it has {tokens_len} tokens but {digests_len} digests")));
+        }
+        for row in tokens.iter().map_err(|error| explain(error.into()))? {
+            let (id, row) = row.map_err(|error| explain(error.into()))?;
+            each(row::decode(id.value(), row.value()).map_err(|what| place.corrupt(what))?);
+        }
+        Ok(())
+    }
+
+    /// Makes all of the changes durable, or none.
+    fn commit(&self, place: &Place, changes: &[&Change]) -> Result<Vec<Outcome>, StoreError> {
+        self.file.release().map_err(|source| place.io("write", source))?;
+        let commit = || -> Result<Vec<Outcome>, redb::Error> {
+            let transaction = self.database.begin_write()?;
+            let outcomes: Result<Vec<Outcome>, redb::Error> = {
+                let mut tables = Tables {
+                    tokens: transaction.open_table(TOKENS)?,
+                    digests: transaction.open_table(DIGESTS)?,
+                    spent: transaction.open_table(SPENT)?,
+                };
+                changes.iter().map(|change| tables.apply(change)).collect()
+            };
+            let outcomes = outcomes?;
+            if outcomes.contains(&Outcome::Done) {
+                transaction.commit()?;
+            } else {
+                transaction.abort()?;
+            }
+            Ok(outcomes)
+        };
+        commit().map_err(|error| place.explain("write", error))
+    }
+}
+
+/// The tables of one write transaction.
+struct Tables<'a> {
+    tokens: redb::Table<'a, u64, &'static [u8]>,
+    digests: redb::Table<'a, &'static [u8; 32], u64>,
+    spent: redb::Table<'a, &'static [u8; 32], ()>,
+}
+
+impl Tables<'_> {
+    fn apply(&mut self, change: &Change) -> Result<Outcome, redb::Error> {
+        match change {
+            Change::Insert { id, digest, row } => self.insert(id.get(), digest, row),
+            Change::Update { id, digest, row } => self.update(id.get(), digest, row),
+            Change::Delete { id, after } => self.delete(id.get(), *after),
+        }
+    }
+
+    fn insert(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
+        if self.tokens.get(id)?.is_some() {
+            return Ok(Outcome::IdTaken);
+        }
+        if self.digests.get(digest.as_bytes())?.is_some() {
+            return Ok(Outcome::DigestTaken);
+        }
+        if self.spent.get(digest.as_bytes())?.is_some() {
+            return Ok(Outcome::DigestSpent);
+        }
+        self.tokens.insert(id, row)?;
+        self.digests.insert(digest.as_bytes(), id)?;
+        Ok(Outcome::Done)
+    }
+
+    fn update(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
+        let kept = self.digests.get(digest.as_bytes())?.map(|kept| kept.value());
+        if kept != Some(id) {
+            return Ok(Outcome::Missing);
+        }
+        self.tokens.insert(id, row)?;
+        Ok(Outcome::Done)
+    }
+
+    fn delete(&mut self, id: u64, after: AfterDelete) -> Result<Outcome, redb::Error> {
+        let Some(digest) = self.tokens.remove(id)?.map(|row| row::decode(id, row.value())) else {
+            return Ok(Outcome::Missing);
+        };
+        let digest = digest.map_err(redb::Error::Corrupted)?.digest;
+        self.digests.remove(digest.as_bytes())?;
+        if after == AfterDelete::RefuseDigest {
+            self.spent.insert(digest.as_bytes(), ())?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// What redb sees of the file: the locks of its own backend, and our guard over the content.
+#[derive(Debug)]
+struct Backend {
+    locks: FileBackend,
+    file: Arc<GuardedFile>,
+}
+
+impl redb::StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.locks.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.locks.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.locks.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.locks.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.locks.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.locks.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.locks.query_lock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A redb file in a new folder, made by somebody else.
+    fn foreign(fill: impl FnOnce(&redb::WriteTransaction)) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::create(folder.path().join(FILE_NAME)).unwrap();
+        let transaction = database.begin_write().unwrap();
+        fill(&transaction);
+        transaction.commit().unwrap();
+        folder
+    }
+
+    /// What opening says; the file must be the same afterwards.
+    fn refusal(folder: &Path) -> StoreError {
+        let before = fs::read(folder.join(FILE_NAME)).unwrap();
+        let error = EmbeddedStore::open(folder).unwrap_err();
+        assert!(fs::read(folder.join(FILE_NAME)).unwrap() == before, "the file was changed");
+        error
+    }
+
+    #[test]
+    fn store_of_a_newer_format_is_refused_and_not_changed() {
+        let folder = foreign(|transaction| {
+            transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
+        });
+        let error = refusal(folder.path());
+        assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+        assert!(
+            error
+                .to_string()
+                .contains("has store format 2, but this version of rolegate reads formats up to 1")
+        );
+    }
+
+    #[test]
+    fn store_of_an_unknown_older_format_is_refused_and_not_changed() {
+        let folder = foreign(|transaction| {
+            transaction.open_table(META).unwrap().insert(FORMAT_KEY, 0).unwrap();
+        });
+        assert!(refusal(folder.path()).to_string().contains("it has the unknown format 0"));
+    }
+
+    #[test]
+    fn database_of_another_program_is_refused_and_not_changed() {
+        const OTHER: TableDefinition<'_, u64, u64> = TableDefinition::new("meta");
+        let empty = foreign(|_| {});
+        let other = foreign(|transaction| drop(transaction.open_table(OTHER).unwrap()));
+        let no_format = foreign(|transaction| drop(transaction.open_table(META).unwrap()));
+        for folder in [empty, other, no_format] {
+            assert!(refusal(folder.path()).to_string().contains("another program wrote it"));
+        }
+    }
+
+    #[test]
+    fn row_that_cannot_be_read_and_a_lost_digest_are_corruption() {
+        let tables = |transaction: &redb::WriteTransaction, row: &[u8], digest: bool| {
+            transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT).unwrap();
+            transaction.open_table(TOKENS).unwrap().insert(TokenId::MIN, row).unwrap();
+            let mut digests = transaction.open_table(DIGESTS).unwrap();
+            if digest {
+                digests.insert(&[0; 32], TokenId::MIN).unwrap();
+            }
+        };
+        for (row, digest, what) in [
+            (&b"\x07"[..], true, "the row of token 100000000000000 has the unknown version 7"),
+            (b"\x01", true, "the row of token 100000000000000 cannot be read"),
+            (b"", false, "it has 1 tokens but 0 digests"),
+        ] {
+            let folder = foreign(|transaction| tables(transaction, row, digest));
+            let before = fs::read(folder.path().join(FILE_NAME)).unwrap();
+            let store = EmbeddedStore::open(folder.path()).unwrap();
+            let error = store.load(&mut |_| panic!("nothing can be read")).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            drop(store);
+            assert!(fs::read(folder.path().join(FILE_NAME)).unwrap() == before, "the file was changed");
+        }
+    }
+
+    #[test]
+    fn database_that_failed_is_opened_again_and_keeps_what_was_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        let opened = store.opened().unwrap();
+        // A transaction under way makes the closing of the database wait for its end.
+        let spent = TokenDigest::from_bytes([1; 32]);
+        let transaction = opened.database.begin_write().unwrap();
+        transaction.open_table(SPENT).unwrap().insert(spent.as_bytes(), ()).unwrap();
+        transaction.commit().unwrap();
+        store.reopen(opened);
+        assert!(store.is_spent(&spent).unwrap());
+
+        // Without the file nothing works; with the file everything does again.
+        let (file, away) = (folder.path().join(FILE_NAME), folder.path().join("away"));
+        fs::rename(&file, &away).unwrap();
+        store.reopen(store.opened().unwrap());
+        assert!(matches!(store.is_spent(&spent), Err(StoreError::Io { action: "open", .. })));
+        fs::rename(&away, &file).unwrap();
+        assert!(store.is_spent(&spent).unwrap());
+    }
+}

@@ -1,0 +1,189 @@
+//! How one token is written: a version, then its fields in order, numbers little-endian, texts with their length.
+
+use crate::time::Timestamp;
+use crate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+
+/// The version of the encoding, its first byte.
+const VERSION: u8 = 1;
+
+/// Writes all of a token but its id, which is the key.
+pub(super) fn encode(record: &TokenRecord) -> Vec<u8> {
+    let mut row = Vec::with_capacity(128);
+    row.push(VERSION);
+    row.extend_from_slice(record.digest.as_bytes());
+    row.push(match record.kind {
+        SecretKind::Generated => 0,
+        SecretKind::Chosen => 1,
+    });
+    row.push(match record.origin {
+        TokenOrigin::Api => 0,
+        TokenOrigin::Bootstrap => 1,
+        TokenOrigin::Declared => 2,
+    });
+    row.extend_from_slice(&record.created.as_millis().to_le_bytes());
+    row.extend_from_slice(&record.updated.as_millis().to_le_bytes());
+    row.push(u8::from(record.expires.is_some()));
+    if let Some(expires) = record.expires {
+        row.extend_from_slice(&expires.as_millis().to_le_bytes());
+    }
+    put_text(&mut row, &record.name);
+    for optional in [&record.description, &record.dedicated_subject] {
+        row.push(u8::from(optional.is_some()));
+        if let Some(text) = optional {
+            put_text(&mut row, text);
+        }
+    }
+    put_length(&mut row, record.roles.len());
+    record.roles.iter().for_each(|role| put_text(&mut row, role.as_str()));
+    row
+}
+
+/// Reads a token; the error says what does not fit.
+pub(super) fn decode(id: u64, row: &[u8]) -> Result<TokenRecord, String> {
+    let mut reader = Reader(row);
+    let read = |reader: &mut Reader<'_>| -> Option<TokenRecord> {
+        Some(TokenRecord {
+            id: TokenId::new(id)?,
+            digest: TokenDigest::from_bytes(reader.array()?),
+            kind: match reader.byte()? {
+                0 => SecretKind::Generated,
+                1 => SecretKind::Chosen,
+                _ => return None,
+            },
+            origin: match reader.byte()? {
+                0 => TokenOrigin::Api,
+                1 => TokenOrigin::Bootstrap,
+                2 => TokenOrigin::Declared,
+                _ => return None,
+            },
+            created: reader.time()?,
+            updated: reader.time()?,
+            expires: reader.optional(Reader::time)?,
+            name: reader.text()?.to_owned(),
+            description: reader.optional(|reader| reader.text().map(str::to_owned))?,
+            dedicated_subject: reader.optional(|reader| reader.text().map(str::to_owned))?,
+            roles: reader.roles()?,
+        })
+    };
+    match reader.byte() {
+        Some(VERSION) => {}
+        Some(other) => return Err(format!("the row of token {id} has the unknown version {other}")),
+        None => return Err(format!("the row of token {id} is empty")),
+    }
+    match read(&mut reader) {
+        Some(record) if reader.0.is_empty() => Ok(record),
+        Some(_) | None => Err(format!("the row of token {id} cannot be read")),
+    }
+}
+
+fn put_length(row: &mut Vec<u8>, length: usize) {
+    // What has four billion bytes was refused long before it came here.
+    row.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn put_text(row: &mut Vec<u8>, text: &str) {
+    put_length(row, text.len());
+    row.extend_from_slice(text.as_bytes());
+}
+
+/// What is left to read of a row; every method is `None` when too little is left.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        self.array().map(|bytes| Timestamp::from_millis(i64::from_le_bytes(bytes)))
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).ok()
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        let length = self.length()?;
+        let (head, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        std::str::from_utf8(head).ok()
+    }
+
+    fn optional<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        match self.byte()? {
+            0 => Some(None),
+            1 => read(self).map(Some),
+            _ => None,
+        }
+    }
+
+    fn roles(&mut self) -> Option<Vec<RoleName>> {
+        // No room is set aside for the length that the row claims: it may be anything.
+        let length = self.length()?;
+        (0..length).map(|_| RoleName::parse(self.text()?).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn records() -> impl Strategy<Value = TokenRecord> {
+        let enums = (any::<bool>(), 0..3_u8);
+        let texts = (".*", proptest::option::of(".*"), proptest::option::of(".*"));
+        let times = (any::<i64>(), any::<i64>(), proptest::option::of(any::<i64>()));
+        let roles = proptest::collection::vec("[a-z]{1,20}", 0..5);
+        let keys = (TokenId::MIN..=TokenId::MAX, any::<[u8; 32]>());
+        (keys, enums, texts, times, roles).prop_map(|(keys, enums, texts, times, roles)| TokenRecord {
+            id: TokenId::new(keys.0).unwrap(),
+            digest: TokenDigest::from_bytes(keys.1),
+            kind: if enums.0 { SecretKind::Generated } else { SecretKind::Chosen },
+            origin: [TokenOrigin::Api, TokenOrigin::Bootstrap, TokenOrigin::Declared][usize::from(enums.1)],
+            name: texts.0,
+            description: texts.1,
+            dedicated_subject: texts.2,
+            created: Timestamp::from_millis(times.0),
+            updated: Timestamp::from_millis(times.1),
+            expires: times.2.map(Timestamp::from_millis),
+            roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(record in records()) {
+            let row = encode(&record);
+            prop_assert_eq!(decode(record.id.get(), &row), Ok(record));
+        }
+
+        #[test]
+        fn cut_or_lengthened_row_is_refused(record in records(), cut in any::<prop::sample::Index>()) {
+            let mut row = encode(&record);
+            prop_assert!(decode(record.id.get(), &row[..cut.index(row.len())]).is_err());
+            row.push(0);
+            prop_assert!(decode(record.id.get(), &row).is_err());
+        }
+
+        #[test]
+        fn no_bytes_make_reading_panic(row in proptest::collection::vec(any::<u8>(), 0..200), id in any::<u64>()) {
+            let _ = decode(id, &row);
+            let mut versioned = vec![VERSION];
+            versioned.extend(row);
+            let _ = decode(id, &versioned);
+        }
+    }
+
+    #[test]
+    fn row_of_another_version_is_refused() {
+        let error = decode(TokenId::MIN, &[9]).unwrap_err();
+        assert_eq!(error, "the row of token 100000000000000 has the unknown version 9");
+        assert_eq!(decode(TokenId::MIN, &[]).unwrap_err(), "the row of token 100000000000000 is empty");
+    }
+}
