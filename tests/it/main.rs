@@ -2,3 +2,5 @@
 
 mod store;
 mod tidy;
+#[cfg(feature = "cli")]
+mod sts;

@@ -40,6 +40,8 @@ pub(crate) struct ServerInfo {
 pub(crate) struct Answer {
     status: StatusCode,
     content_type: String,
+    /// Where a redirect leads.
+    location: Option<String>,
     body: Vec<u8>,
 }
 
@@ -75,9 +77,9 @@ impl Client {
         Ok(Self { agent: config.into(), connection, trace })
     }
 
-    /// The URL that the user gave.
-    pub(crate) fn url(&self) -> &str {
-        &self.connection.url
+    /// The URL that the user gave, fit to be shown.
+    pub(crate) fn url(&self) -> String {
+        without_password(&self.connection.url)
     }
 
     /// Asks the server what it is, and refuses one that is too old.
@@ -134,7 +136,7 @@ impl Client {
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let status = status_line(answer.status);
+        let status = answer.status_line();
         let (text, body) = match answer.error_body() {
             Some(body) => (status, Some(body)),
             None if answer.body.is_empty() => (status, None),
@@ -147,14 +149,16 @@ impl Client {
         let raw = shortened(&String::from_utf8_lossy(&answer.body));
         let text = if answer.status == StatusCode::UNAUTHORIZED {
             let reason = answer.error_messages().unwrap_or(raw);
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
             format!(
-                "authentication failed when connecting to {base}: {reason}\n\
+                "authentication failed when connecting to {base}{reason}\n\
                  Is the token right, and has it not expired? `sts service-token --help` tells about tokens."
             )
         } else {
-            format!("could not connect to {base} ({}): {raw}", status_line(answer.status))
+            let reason = if raw.is_empty() { raw } else { format!(": {raw}") };
+            format!("could not connect to {base} ({}){reason}", answer.status_line())
         };
-        Failure::Connect { text: text.trim_end_matches([' ', ':']).to_owned(), body: answer.error_body() }
+        Failure::Connect { text, body: answer.error_body() }
     }
 
     fn send(
@@ -183,8 +187,9 @@ impl Client {
             None => self.agent.run(request.body(()).map_err(malformed)?),
         };
         let mut response = sent.map_err(|error| NoAnswer(describe(&error)))?;
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
+        let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        let content_type = text_of(header::CONTENT_TYPE).unwrap_or_default();
+        let location = text_of(header::LOCATION);
         let status = response.status();
         let body = response.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec();
         let body = body.map_err(|error| NoAnswer(describe(&error)))?;
@@ -192,7 +197,7 @@ impl Client {
             let size = body.len();
             printer.remark(&format!("< {} ({content_type}, {size} bytes)", status_line(status)));
         }
-        Ok(Answer { status, content_type, body })
+        Ok(Answer { status, content_type, location, body })
     }
 }
 
@@ -234,6 +239,16 @@ impl Answer {
     /// When it is not JSON, or not of this shape.
     pub(crate) fn result<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.json().map_err(|text| Failure::Response { text, body: None })
+    }
+
+    /// The status, and for a redirect where it leads: it is not followed.
+    fn status_line(&self) -> String {
+        match &self.location {
+            Some(location) if self.status.is_redirection() => {
+                format!("{}, not followed to {}", status_line(self.status), without_password(location))
+            }
+            _ => status_line(self.status),
+        }
     }
 
     /// The body of an error, where it is one that can be shown.
@@ -292,6 +307,9 @@ fn describe(error: &ureq::Error) -> String {
         ureq::Error::Timeout(_) => "no answer in time (`--timeout` sets the limit)".to_owned(),
         ureq::Error::Rustls(cause) => {
             format!("the TLS connection failed: {cause} (`--ca-cert-path` and `--skip-ssl` may help)")
+        }
+        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection".to_owned()
         }
         ureq::Error::Io(cause) => cause.to_string(),
         other => other.to_string(),

@@ -133,7 +133,7 @@ impl<'a> Printer<'a> {
 }
 
 /// JSON as the original writes it: two spaces a level, keys in alphabetical order, and escapes for what
-/// HTML would read.
+/// HTML or a terminal would read.
 pub(crate) fn pretty_json(value: &Value) -> String {
     escaped(serde_json::to_string_pretty(&sorted(value)).unwrap_or_default())
 }
@@ -160,7 +160,9 @@ fn escaped(json: String) -> String {
     let mut out = String::with_capacity(json.len() + 1);
     for c in json.chars() {
         match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            '<' | '>' | '&' | '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
             c => out.push(c),
         }
     }
@@ -242,14 +244,14 @@ mod tests {
 
     #[test]
     fn json_is_sorted_and_safe_in_html() {
-        let value = json!({"b": "<a&b>\u{2028}", "a": [1, {}], "c": []});
+        let value = json!({"b": "<a&b>\u{2028}\u{9b}", "a": [1, {}], "c": []});
         insta::assert_snapshot!(pretty_json(&value), @r#"
         {
           "a": [
             1,
             {}
           ],
-          "b": "\u003ca\u0026b\u003e\u2028",
+          "b": "\u003ca\u0026b\u003e\u2028\u009b",
           "c": []
         }
         "#);

@@ -4,17 +4,12 @@
 use super::contexts::{ConfigFile, Context};
 use super::credential::{Credential, CredentialKind};
 use super::failure::Failure;
+use super::files::{certificates_of_file, token_of_file};
 use super::parse::Invocation;
 use super::surroundings::Surroundings;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
-/// The largest file that is read for a token, in bytes.
-pub(crate) const TOKEN_FILE_MAX_BYTES: u64 = 64 * 1024;
-/// The largest file of certificate authorities, in bytes.
-const CERTIFICATES_MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// The time limit of a request when none is given.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The longest time limit of a request.
@@ -133,46 +128,6 @@ pub(crate) fn config_path(invocation: &Invocation, env: &Surroundings) -> PathBu
     env.path("XDG_CONFIG_HOME").unwrap_or_else(home).join("stackstate-cli").join("config.yaml")
 }
 
-/// The service token of a file, or of standard input for `-`.
-///
-/// # Errors
-/// When it cannot be read, or holds no token.
-pub(crate) fn token_of_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let failed =
-        |cause: &str| Failure::ReadFile { path: path.display().to_string(), cause: cause.to_owned() };
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = if path.as_os_str() == "-" {
-        std::io::stdin().lock().take(TOKEN_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(TOKEN_FILE_MAX_BYTES + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| failed(&error.to_string()))?;
-    if bytes.len() as u64 > TOKEN_FILE_MAX_BYTES {
-        return Err(failed("it is larger than 64 KiB, and no token is"));
-    }
-    match std::str::from_utf8(&bytes).map(str::trim) {
-        Ok("") => Err(failed("it holds no token")),
-        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(failed("it is not text")),
-    }
-}
-
-/// Base64 of the file of certificate authorities, as contexts keep it.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(crate) fn certificates_of_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |cause: String| Failure::ReadFile { path: path.display().to_string(), cause };
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(CERTIFICATES_MAX_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|error| failed(error.to_string()))?;
-    if bytes.len() as u64 > CERTIFICATES_MAX_BYTES {
-        return Err(failed("it is larger than 16 MiB".to_owned()));
-    }
-    Ok(bytes)
-}
-
 /// The URL below which the API's paths stand.
 pub(crate) fn api_base(url: &str, api_path: &str) -> String {
     let path = if api_path.is_empty() { API_PATH_DEFAULT } else { api_path };
@@ -280,6 +235,8 @@ fn assemble(
         problems.push("Missing field 'url'".to_owned());
     } else if !url.starts_with("http://") && !url.starts_with("https://") {
         problems.push(format!("URL {url} must start with \"https://\" or \"http://\""));
+    } else if url.contains(['?', '#']) {
+        problems.push(format!("URL {url} must have no query and no fragment"));
     }
     let base = api_base(url, &context.api_path);
     if problems.is_empty()
@@ -364,19 +321,6 @@ mod tests {
         std::fs::write(&path, "eyJ.x.y\n").unwrap();
         let found = kubernetes_credential(&path).unwrap();
         assert_eq!((found.kind, found.expose()), (CredentialKind::Kubernetes, "eyJ.x.y"));
-    }
-
-    #[test]
-    fn a_token_file_has_a_limit() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        let limit = usize::try_from(TOKEN_FILE_MAX_BYTES).unwrap();
-        std::fs::write(&path, "x".repeat(limit)).unwrap();
-        assert_eq!(token_of_file(&path).unwrap().len(), limit);
-        std::fs::write(&path, "x".repeat(limit + 1)).unwrap();
-        assert_eq!(token_of_file(&path).unwrap_err().exit_code(), 5);
-        std::fs::write(&path, " \n").unwrap();
-        assert_eq!(token_of_file(&path).unwrap_err().exit_code(), 5);
     }
 
     #[test]

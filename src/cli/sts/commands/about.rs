@@ -12,15 +12,22 @@ use serde_json::json;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Whoever packages the program says when and from what it was built.
-const BUILD_DATE: Option<&str> = option_env!("ROLEGATE_BUILD_DATE");
-const COMMIT: Option<&str> = option_env!("ROLEGATE_COMMIT");
+const BUILD_DATE: &str = or_unknown(option_env!("ROLEGATE_BUILD_DATE"));
+const COMMIT: &str = or_unknown(option_env!("ROLEGATE_COMMIT"));
+
+const fn or_unknown(told: Option<&'static str>) -> &'static str {
+    match told {
+        Some(told) => told,
+        None => "unknown",
+    }
+}
 
 impl Run<'_, '_> {
     pub(super) fn version(&mut self) -> Result<(), Failure> {
         if self.printer.style.json {
             self.printer.json(&json!({ "version": VERSION, "build-date": BUILD_DATE, "commit": COMMIT }));
         } else {
-            let row = [Some(VERSION), BUILD_DATE, COMMIT].map(|cell| cell.map(str::to_owned)).to_vec();
+            let row = [VERSION, BUILD_DATE, COMMIT].map(|cell| Some(cell.to_owned())).to_vec();
             let table = Table { headers: vec!["version", "build date", "commit"], rows: vec![row] };
             self.printer.table(&table, "");
         }

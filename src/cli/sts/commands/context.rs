@@ -5,6 +5,7 @@ use crate::cli::sts::base64;
 use crate::cli::sts::client::{Client, ServerInfo};
 use crate::cli::sts::contexts::{ConfigFile, Context};
 use crate::cli::sts::failure::Failure;
+use crate::cli::sts::files::{certificates_of_file, token_of_file};
 use crate::cli::sts::settings::{self, TrustSettings};
 use crate::cli::sts::table::{Table, visible};
 use serde_json::{Value, json};
@@ -121,14 +122,14 @@ impl Run<'_, '_> {
             None => self.env.path("STS_CLI_SERVICE_TOKEN_FILE"),
         };
         let service_token = match &token_file {
-            Some(path) => settings::token_of_file(path)?.as_str().to_owned(),
+            Some(path) => token_of_file(path)?.as_str().to_owned(),
             None => text("service-token"),
         };
         let skip_ssl = self.invocation.switch("skip-ssl");
         let ca_cert_base64_data = match text("ca-cert-path").as_str() {
             _ if skip_ssl => String::new(),
             "" => text("ca-cert-base64-data"),
-            path => base64::encode(&settings::certificates_of_file(Path::new(path))?),
+            path => base64::encode(&certificates_of_file(Path::new(path))?),
         };
         Ok(Context {
             url: text("url"),

@@ -2,8 +2,8 @@
 
 use super::Run;
 use crate::cli::sts::failure::Failure;
-use crate::cli::sts::parse::read_int;
 use crate::cli::sts::table::{Table, visible};
+use crate::cli::sts::value::read_int;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

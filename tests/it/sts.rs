@@ -1,0 +1,10 @@
+//! The client's program, run as users run it, against a server that follows a script.
+
+mod world;
+mod page;
+mod help;
+mod service_token;
+mod context;
+mod settings;
+mod refusals;
+mod care;
