@@ -22,5 +22,7 @@ pub mod engine;
 pub mod server;
 
 // assembly
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -1,0 +1,294 @@
+//! The configuration: YAML files laid over each other, environment variables and arguments on top, and
+//! a resolved [`Config`] or every problem with its place.
+
+mod check;
+mod declared;
+mod duration;
+mod error;
+mod files;
+mod keys;
+mod nearest;
+mod node;
+mod place;
+mod reader;
+mod rolegate;
+mod scan;
+mod secret;
+mod stackstate;
+mod value;
+
+pub use duration::{
+    DURATION_MAX, DURATION_MAX_BYTES, DURATION_MAX_DIGITS, DurationError, describe, parse_duration,
+};
+pub use error::{ConfigError, ConfigErrors, Notice, PROBLEMS_MAX, Problem, Warning};
+pub use files::{Contents, VariableError, Variables, read};
+pub use keys::{
+    CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, FILES_VARIABLE, KEYS, Key, Kind, LIST_MAX_ITEMS, VARIABLE_PREFIX,
+    size,
+};
+pub use place::{Located, Origin, Place};
+pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
+pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
+pub use value::{PATH_MAX_BYTES, PERMISSION_MAX_BYTES};
+
+use crate::time::Timestamp;
+use crate::token::{RoleName, SecretKind, TokenDigest};
+use node::Node;
+use reader::Reader;
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most files of one configuration.
+pub const FILES_MAX: usize = 32;
+
+/// The configuration, resolved. It holds digests of tokens and no secret.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the server listens.
+    pub listen: Located<SocketAddr>,
+    /// The folder of the token store.
+    pub data_dir: Located<PathBuf>,
+    /// The file of the audit log.
+    pub audit_file: Located<PathBuf>,
+    /// The policy files, and folders of them.
+    pub policies: Vec<Located<PathBuf>>,
+    /// The log.
+    pub log: Log,
+    /// What the server allows a client.
+    pub limits: Limits,
+    /// Other names for predefined roles.
+    pub aliases: Vec<Alias>,
+    /// Roles of the operator's own.
+    pub custom_roles: Vec<CustomRole>,
+    /// The bootstrap token.
+    pub bootstrap: Option<Bootstrap>,
+    /// Tokens declared by their digest.
+    pub tokens: Vec<DeclaredToken>,
+    /// What is accepted, and should not go unsaid.
+    pub warnings: Vec<Warning>,
+    /// Every value with where it came from, for people to read.
+    pub settings: Vec<Setting>,
+}
+
+/// How the log is written.
+#[derive(Debug)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: Located<&'static str>,
+    /// The least important level: `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: Located<&'static str>,
+}
+
+/// What the server allows a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Header fields of one request.
+    pub header_fields: usize,
+    /// Bytes of all header fields of one request.
+    pub header_bytes: usize,
+    /// Bytes of one request body.
+    pub body_bytes: usize,
+    /// How long header fields may take, and an idle connection stay.
+    pub header_read_timeout: Duration,
+    /// How long a client may take between two parts of a body.
+    pub body_read_timeout: Duration,
+    /// How long an answer may take to start.
+    pub request_timeout: Duration,
+    /// How long a client may take without accepting a byte of the answer.
+    pub write_timeout: Duration,
+    /// How long running requests may take to end at a shutdown.
+    pub drain_timeout: Duration,
+    /// How long a closed connection is read on.
+    pub linger_timeout: Duration,
+}
+
+/// Another name for a predefined role.
+#[derive(Debug, PartialEq)]
+pub struct Alias {
+    /// The predefined role.
+    pub of: &'static str,
+    /// Its other name.
+    pub name: Located<RoleName>,
+}
+
+/// A role of the operator's own.
+#[derive(Debug, PartialEq)]
+pub struct CustomRole {
+    /// Its name.
+    pub name: Located<RoleName>,
+    /// The permissions it grants.
+    pub permissions: Vec<Located<String>>,
+}
+
+/// The bootstrap token.
+#[derive(Debug)]
+pub struct Bootstrap {
+    /// What is kept of its secret.
+    pub digest: Located<TokenDigest>,
+    /// How the secret came to be.
+    pub kind: SecretKind,
+    /// The roles it holds.
+    pub roles: Vec<Located<RoleName>>,
+    /// How long it lives from its creation; `None` is for ever.
+    pub ttl: Option<Located<Duration>>,
+}
+
+/// A token declared by its digest.
+#[derive(Debug)]
+pub struct DeclaredToken {
+    /// Its name.
+    pub name: Located<String>,
+    /// What is kept of its secret.
+    pub digest: Located<TokenDigest>,
+    /// The roles it holds.
+    pub roles: Vec<Located<RoleName>>,
+    /// When it expires; `None` is never.
+    pub expires: Option<Located<Timestamp>>,
+}
+
+/// A value of the configuration as people read it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key with all above it.
+    pub path: String,
+    /// The value.
+    pub value: SettingValue,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// A value as people read it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SettingValue {
+    /// A single value.
+    Text(String),
+    /// A list.
+    List(Vec<String>),
+    /// A secret, which is not shown.
+    Hidden,
+}
+
+/// An argument of the command line that overrides a key.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The path of the key.
+    pub key: &'static str,
+    /// The argument, as it is written.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// What a configuration is made of. Nothing else is looked at.
+#[expect(missing_debug_implementations, reason = "the environment may hold secrets")]
+pub struct Input<'a> {
+    /// The files, each laid over those before it.
+    pub files: &'a [PathBuf],
+    /// The environment variables.
+    pub variables: &'a Variables,
+    /// The arguments of the command line.
+    pub flags: &'a [Flag],
+    /// How a file is read, up to so many bytes and one more; see [`read`].
+    pub read: &'a dyn Fn(&Path, usize) -> std::io::Result<Contents>,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// With every problem that was found, not only the first.
+pub fn load(input: &Input<'_>) -> Result<Config, ConfigErrors> {
+    let mut reader = read_files(input)?;
+    match resolve(&mut reader) {
+        Some(config) if reader.errors.is_empty() => {
+            let (warnings, settings) = (reader.warnings, reader.settings);
+            Ok(Config { warnings, settings, ..config })
+        }
+        _ => Err(ConfigErrors::new(reader.errors)),
+    }
+}
+
+/// Reads, checks and merges the files. A file that cannot be read ends the reading after all were tried:
+/// what is missing in it would only be reported as missing.
+fn read_files<'a>(input: &'a Input<'a>) -> Result<Reader<'a>, ConfigErrors> {
+    let refuse = |problem| Err(ConfigErrors::new(vec![ConfigError { at: None, problem }]));
+    if input.files.is_empty() {
+        return refuse(Problem::NoFiles);
+    }
+    if input.files.len() > FILES_MAX {
+        return refuse(Problem::TooManyFiles(FILES_MAX));
+    }
+    let (mut exposed, mut errors, mut warnings) = (HashSet::new(), Vec::new(), Vec::new());
+    let mut root: Option<Node> = None;
+    let mut unreadable = false;
+    for name in input.files {
+        let file: Arc<Path> = Arc::from(name.as_path());
+        match read_file(input, &file) {
+            Err(problems) => {
+                unreadable = true;
+                errors.extend(problems);
+            }
+            Ok((node, readable_by_others)) => {
+                let findings = check::check(&node);
+                errors.extend(findings.errors);
+                warnings.extend(findings.warnings);
+                if readable_by_others {
+                    exposed.insert(Arc::clone(&file));
+                }
+                root.get_or_insert_with(|| Node::empty_map(&file)).overlay(node);
+            }
+        }
+    }
+    match root {
+        Some(root) if !unreadable => {
+            let (referred, settings) = (BTreeSet::new(), Vec::new());
+            Ok(Reader { input, root, exposed, referred, errors, warnings, settings })
+        }
+        _ => Err(ConfigErrors::new(errors)),
+    }
+}
+
+fn read_file(input: &Input<'_>, file: &Arc<Path>) -> Result<(Node, bool), Vec<ConfigError>> {
+    let contents = (input.read)(file, FILE_MAX_BYTES).map_err(|wrong| {
+        let folder = wrong.kind() == std::io::ErrorKind::IsADirectory;
+        let problem = if folder { Problem::Folder } else { Problem::Unreadable(wrong.to_string()) };
+        vec![ConfigError { at: Some(Place::whole(file).into()), problem }]
+    })?;
+    let text = scan::text(file, &contents.bytes).map_err(|wrong| vec![wrong])?;
+    let shape = scan::shape(file, text)?;
+    let built = node::build(file, text).map_err(|wrong| vec![wrong])?;
+    let node = node::join(shape, built).map_err(|wrong| vec![wrong])?;
+    Ok((node, contents.readable_by_others))
+}
+
+fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
+    let listen = reader.setting("rolegate.listen", value::address);
+    let data_dir = reader.setting("rolegate.data_dir", value::path);
+    let audit_file = reader.audit_file(data_dir.as_ref());
+    let policies = reader.policies();
+    let log = reader.log();
+    let limits = reader.limits();
+    let aliases = reader.aliases();
+    let custom_roles = reader.custom_roles();
+    let bootstrap = reader.bootstrap(listen.as_ref());
+    let tokens = reader.declared(bootstrap.as_ref().and_then(Option::as_ref));
+    reader.refuse_unknown_variables();
+    Some(Config {
+        listen: listen?,
+        data_dir: data_dir?,
+        audit_file: audit_file?,
+        policies: policies?,
+        log: log?,
+        limits: limits?,
+        aliases,
+        custom_roles,
+        bootstrap: bootstrap?,
+        tokens,
+        warnings: Vec::new(),
+        settings: Vec::new(),
+    })
+}

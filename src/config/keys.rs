@@ -1,0 +1,407 @@
+//! Every key of the configuration, in one table: what is read, documented, suggested and overridden comes from it.
+
+use super::duration::{DURATION_MAX, describe};
+use super::nearest::nearest;
+use std::time::Duration;
+
+/// What the names of overriding environment variables start with.
+pub const VARIABLE_PREFIX: &str = "ROLEGATE_";
+/// The environment variable that names the configuration files, separated as `PATH` is.
+pub const FILES_VARIABLE: &str = "ROLEGATE_CONFIG";
+/// The most tokens that a configuration declares.
+pub const DECLARED_TOKENS_MAX: usize = 1000;
+/// The most custom roles of a configuration.
+pub const CUSTOM_ROLES_MAX: usize = 256;
+/// The most names in a list of the configuration.
+pub const LIST_MAX_ITEMS: usize = 256;
+
+/// One key.
+#[derive(Debug, PartialEq)]
+pub struct Key {
+    /// The key with all above it; `[]` stands for each item of a list, `<name>` for a name of one's own.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is when nobody says it, in words or as it would be written.
+    pub default: Option<&'static str>,
+    /// What it is about, in one sentence.
+    pub doc: &'static str,
+}
+
+/// What a key takes.
+#[derive(Debug, PartialEq)]
+pub enum Kind {
+    /// A map with keys of this table.
+    Block,
+    /// A map whose keys are names of one's own.
+    Named,
+    /// A list of maps with keys of this table.
+    Blocks,
+    /// A list of names.
+    Names,
+    /// A list of files and folders.
+    Paths,
+    /// An IP address with a port.
+    Address,
+    /// A file or a folder.
+    Path,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A duration within these ends.
+    Duration(Duration, Duration),
+    /// A whole number within these ends.
+    Count(u64, u64),
+    /// A size within these ends, in bytes.
+    Size(u64, u64),
+    /// Free text.
+    Text,
+    /// A secret, itself or as `${VARIABLE}`.
+    Secret,
+    /// The digest of a token.
+    Digest,
+    /// A point in time.
+    Moment,
+    /// A key of the chart that is accepted and has no effect here.
+    NoEffect,
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const MIB: u64 = 1024 * 1024;
+
+const fn key(path: &'static str, kind: Kind, default: Option<&'static str>, doc: &'static str) -> Key {
+    Key { path, kind, default, doc }
+}
+
+/// Every key, parents before their children.
+pub const KEYS: &[Key] = &[
+    key("rolegate", Kind::Block, None, "What rolegate itself runs with."),
+    key(
+        "rolegate.listen",
+        Kind::Address,
+        Some("127.0.0.1:8080"),
+        "Where the server listens; port 0 takes a free one.",
+    ),
+    key("rolegate.data_dir", Kind::Path, Some("data"), "The folder of the token store; it is created."),
+    key(
+        "rolegate.audit_file",
+        Kind::Path,
+        Some("audit.jsonl in data_dir"),
+        "The file to which the audit log is appended.",
+    ),
+    key("rolegate.policies", Kind::Paths, None, "The policy files, and folders of them. Required."),
+    key("rolegate.log", Kind::Block, None, "The log on standard error."),
+    key("rolegate.log.format", Kind::Choice(&["text", "json"]), Some("text"), "How a line is written."),
+    key(
+        "rolegate.log.level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Some("info"),
+        "The least important lines that are written.",
+    ),
+    key("rolegate.limits", Kind::Block, None, "What the server allows a client."),
+    key(
+        "rolegate.limits.connections",
+        Kind::Count(1, 100_000),
+        Some("960"),
+        "Open connections; more of them wait.",
+    ),
+    key(
+        "rolegate.limits.header_fields",
+        Kind::Count(8, 256),
+        Some("64"),
+        "Header fields of a request; more are answered with 431.",
+    ),
+    key(
+        "rolegate.limits.header_bytes",
+        Kind::Size(1024, MIB),
+        Some("16 KiB"),
+        "Bytes of a request's header fields; more are answered with 431.",
+    ),
+    key(
+        "rolegate.limits.body_bytes",
+        Kind::Size(1024, 1024 * MIB),
+        Some("1 MiB"),
+        "Bytes of a request's body; more are answered with 413.",
+    ),
+    key(
+        "rolegate.limits.header_read_timeout",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        Some("5s"),
+        "How long a request's header fields may take, and an idle connection stay.",
+    ),
+    key(
+        "rolegate.limits.body_read_timeout",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        Some("10s"),
+        "How long a client may take between two parts of a body.",
+    ),
+    key(
+        "rolegate.limits.request_timeout",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        Some("30s"),
+        "How long an answer may take to start.",
+    ),
+    key(
+        "rolegate.limits.write_timeout",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        Some("10s"),
+        "How long a client may take without accepting a byte of the answer.",
+    ),
+    key(
+        "rolegate.limits.drain_timeout",
+        Kind::Duration(MS, HOUR),
+        Some("10s"),
+        "How long running requests may take to end at a shutdown.",
+    ),
+    key(
+        "rolegate.limits.linger_timeout",
+        Kind::Duration(MS, HOUR),
+        Some("1s"),
+        "How long a closed connection is read on.",
+    ),
+    key("rolegate.tokens", Kind::Blocks, Some("none"), "Tokens declared by their digest."),
+    key("rolegate.tokens[].name", Kind::Text, None, "The name under which the list shows it. Required."),
+    key("rolegate.tokens[].digest", Kind::Digest, None, "The SHA-256 of the token. Required."),
+    key("rolegate.tokens[].roles", Kind::Names, None, "The roles it holds. Required."),
+    key("rolegate.tokens[].expires", Kind::Moment, Some("never"), "When it expires."),
+    key("stackstate", Kind::Block, None, "The chart's values, as far as they concern service tokens."),
+    key("stackstate.authentication", Kind::Block, None, "The chart's authentication."),
+    key("stackstate.authentication.servicetoken", Kind::Block, None, "Also spelled `serviceToken`."),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap",
+        Kind::Block,
+        None,
+        "The token that exists from the first start on.",
+    ),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap.token",
+        Kind::Secret,
+        None,
+        "The token. This or `token_file` is required.",
+    ),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap.token_file",
+        Kind::Path,
+        None,
+        "A file that holds the token.",
+    ),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap.roles",
+        Kind::Names,
+        None,
+        "The roles it holds. Required.",
+    ),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap.ttl",
+        Kind::Duration(SECOND, DURATION_MAX),
+        Some("never expires"),
+        "How long it lives, counted from its creation.",
+    ),
+    key(
+        "stackstate.authentication.servicetoken.bootstrap.dedicatedSubject",
+        Kind::NoEffect,
+        None,
+        "Of the chart.",
+    ),
+    key(
+        "stackstate.authentication.roles",
+        Kind::Block,
+        None,
+        "Which roles there are besides those of the policies.",
+    ),
+    key(
+        "stackstate.authentication.roles.guest",
+        Kind::Names,
+        Some("none"),
+        "Other names for `stackstate-guest`.",
+    ),
+    key(
+        "stackstate.authentication.roles.powerUser",
+        Kind::Names,
+        Some("none"),
+        "Other names for `stackstate-power-user`.",
+    ),
+    key(
+        "stackstate.authentication.roles.admin",
+        Kind::Names,
+        Some("none"),
+        "Other names for `stackstate-admin`.",
+    ),
+    key(
+        "stackstate.authentication.roles.platformAdmin",
+        Kind::Names,
+        Some("none"),
+        "Other names for `stackstate-platform-admin`.",
+    ),
+    key("stackstate.authentication.roles.k8sTroubleshooter", Kind::NoEffect, None, "Of later charts."),
+    key("stackstate.authentication.roles.custom", Kind::Named, Some("none"), "Roles of one's own, by name."),
+    key("stackstate.authentication.roles.custom.<name>", Kind::Block, None, "One such role."),
+    key(
+        "stackstate.authentication.roles.custom.<name>.systemPermissions",
+        Kind::Names,
+        Some("none"),
+        "The permissions it grants.",
+    ),
+    key(
+        "stackstate.authentication.roles.custom.<name>.viewPermissions",
+        Kind::NoEffect,
+        None,
+        "Of the chart.",
+    ),
+    key(
+        "stackstate.authentication.roles.custom.<name>.resourcePermissions",
+        Kind::NoEffect,
+        None,
+        "Of the chart.",
+    ),
+    key("stackstate.authentication.roles.custom.<name>.topologyScope", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.roles.custom.<name>.scope", Kind::NoEffect, None, "Of earlier charts."),
+    key(
+        "stackstate.authentication.adminPassword",
+        Kind::NoEffect,
+        None,
+        "Of the chart: there are no user accounts here.",
+    ),
+    key("stackstate.authentication.sessionLifetime", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.file", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.ldap", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.oidc", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.keycloak", Kind::NoEffect, None, "Of the chart."),
+    key("stackstate.authentication.rancher", Kind::NoEffect, None, "Of later charts."),
+    key("stackstate.authentication.fromExternalSecret", Kind::NoEffect, None, "Of later charts."),
+];
+
+/// Finds a key by its path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+impl Key {
+    /// The last part of the path.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or(self.path)
+    }
+
+    /// The path of the block in which this key stands.
+    pub fn parent(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(parent, _)| parent)
+    }
+
+    /// The environment variable that overrides this key, if one does.
+    pub fn variable(&self) -> Option<String> {
+        let own = self.path.strip_prefix("rolegate.").filter(|own| !own.contains('['))?;
+        let plain = !matches!(self.kind, Kind::Block | Kind::Blocks | Kind::Named | Kind::NoEffect);
+        plain.then(|| format!("{VARIABLE_PREFIX}{}", own.replace('.', "_").to_uppercase()))
+    }
+}
+
+impl Kind {
+    /// Whether it is a single value.
+    pub(super) fn is_scalar(&self) -> bool {
+        !matches!(self, Self::Block | Self::Named | Self::Blocks | Self::Names | Self::Paths | Self::NoEffect)
+    }
+
+    /// What the key takes, in words that fit after "must be".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Block => "a map".to_owned(),
+            Self::Named => format!("a map of at most {CUSTOM_ROLES_MAX} names"),
+            Self::Blocks => format!("a list of at most {DECLARED_TOKENS_MAX} maps"),
+            Self::Names => format!("a list of at most {LIST_MAX_ITEMS} names"),
+            Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
+            Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
+            Self::Duration(least, most) => format!("a duration, {} to {}", describe(*least), describe(*most)),
+            Self::Count(least, most) => format!("a whole number, {least} to {most}"),
+            Self::Size(least, most) => format!("a size, {} to {}", size(*least), size(*most)),
+            Self::Text => "text".to_owned(),
+            Self::Secret => "text, or `${VARIABLE}`".to_owned(),
+            Self::Digest => "`sha256:` and 64 hexadecimal digits".to_owned(),
+            Self::Moment => "a time in UTC, such as `2030-01-31T00:00:00Z`".to_owned(),
+            Self::NoEffect => "anything".to_owned(),
+        }
+    }
+}
+
+/// A number of bytes in the largest unit that leaves no rest.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0 => "0".to_owned(),
+        _ if bytes % MIB == 0 => format!("{} MiB", bytes / MIB),
+        _ if bytes % 1024 == 0 => format!("{} KiB", bytes / 1024),
+        _ => bytes.to_string(),
+    }
+}
+
+/// The known key that an unknown one was probably meant to be: a neighbour that resembles it, or the same name elsewhere.
+pub(super) fn suggest(parent: &str, name: &str) -> Option<String> {
+    let siblings = KEYS.iter().filter(|key| key.parent() == parent).map(Key::name);
+    if let Some(found) = nearest(name, siblings) {
+        return Some(found.to_owned());
+    }
+    let mut elsewhere = KEYS.iter().filter(|key| key.name() == name);
+    let only = elsewhere.next().filter(|_| elsewhere.next().is_none())?;
+    Some(only.path.to_owned())
+}
+
+/// The known variable that an unknown one was probably meant to be.
+pub(super) fn suggest_variable(name: &str) -> Option<String> {
+    let known: Vec<String> =
+        KEYS.iter().filter_map(Key::variable).chain([FILES_VARIABLE.to_owned()]).collect();
+    let own = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
+    let candidates = known.iter().filter_map(|known| known.strip_prefix(VARIABLE_PREFIX));
+    nearest(own, candidates).map(|found| format!("{VARIABLE_PREFIX}{found}"))
+}
+
+/// Whether Kubernetes sets this variable by itself, for a service whose name starts with `rolegate`.
+pub(super) fn is_of_kubernetes(variable: &str) -> bool {
+    let own = variable.strip_prefix("ROLEGATE").unwrap_or_default();
+    let numbered = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
+    own.ends_with("_SERVICE_HOST")
+        || own.ends_with("_SERVICE_PORT")
+        || own.contains("_SERVICE_PORT_")
+        || own.ends_with("_PORT")
+        || own.split("_PORT_").skip(1).any(numbered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_key_stands_below_its_parent_and_once() {
+        let mut seen = HashSet::from([""]);
+        for key in KEYS {
+            let parent = key.parent();
+            assert!(seen.contains(parent.strip_suffix("[]").unwrap_or(parent)), "{}", key.path);
+            assert!(seen.insert(key.path), "{}", key.path);
+            assert!(key.doc.ends_with('.'), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_variable_names_one_key_and_none_is_set_by_kubernetes() {
+        let variables: Vec<String> = KEYS.iter().filter_map(Key::variable).collect();
+        let distinct: HashSet<&String> = variables.iter().collect();
+        assert_eq!(distinct.len(), variables.len());
+        assert!(variables.len() > 10 && variables.contains(&"ROLEGATE_LOG_LEVEL".to_owned()));
+        for variable in variables.iter().map(String::as_str).chain([FILES_VARIABLE]) {
+            assert!(!is_of_kubernetes(variable), "{variable}");
+        }
+        for variable in ["PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8080_TCP_ADDR", "WEB_PORT_80_TCP"]
+        {
+            assert!(is_of_kubernetes(&format!("ROLEGATE_{variable}")), "{variable}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_in_their_largest_unit() {
+        assert_eq!(
+            (size(16384), size(1024 * MIB), size(1000)),
+            ("16 KiB".into(), "1024 MiB".into(), "1000".into())
+        );
+    }
+}

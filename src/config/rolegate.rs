@@ -1,0 +1,95 @@
+//! What the `rolegate` block says: where to listen, where to keep what, and the limits.
+
+use super::error::Problem;
+use super::keys::{LIST_MAX_ITEMS, find};
+use super::node::Content;
+use super::place::{Located, Origin};
+use super::reader::Reader;
+use super::{Limits, Log, SettingValue, value};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The audit log's file, in the data folder, when no other one is said.
+const AUDIT_FILE: &str = "audit.jsonl";
+const POLICIES: &str = "rolegate.policies";
+const POLICIES_HINT: &str = "list the policy files, such as `[policies/stackstate.rhai]`";
+
+impl Reader<'_> {
+    /// The audit log's file: its own key, or a name in the data folder.
+    pub(super) fn audit_file(&mut self, data_dir: Option<&Located<PathBuf>>) -> Option<Located<PathBuf>> {
+        let key = find("rolegate.audit_file")?;
+        let said = self.said(key)?;
+        if said.origin != Origin::Default {
+            return self.parse(key, key.path, said, value::path);
+        }
+        let file = data_dir?.value.join(AUDIT_FILE);
+        self.note(key.path, SettingValue::Text(file.display().to_string()), &Origin::Default);
+        Some(Located { value: file, origin: Origin::Default })
+    }
+
+    /// The policies: at least one, since a server without any would refuse everything.
+    pub(super) fn policies(&mut self) -> Option<Vec<Located<PathBuf>>> {
+        let key = find(POLICIES)?;
+        if let Some(set) = self.variable(key) {
+            let set = set?;
+            let paths: Vec<PathBuf> =
+                std::env::split_paths(&set.value).filter(|path| !path.as_os_str().is_empty()).collect();
+            if paths.is_empty() || paths.len() > LIST_MAX_ITEMS {
+                self.bad(key.path, &set.origin, format!("1 to {LIST_MAX_ITEMS} paths are needed"));
+                return None;
+            }
+            let shown = paths.iter().map(|path| path.display().to_string()).collect();
+            self.note(key.path, SettingValue::List(shown), &set.origin);
+            return Some(
+                paths.into_iter().map(|value| Located { value, origin: set.origin.clone() }).collect(),
+            );
+        }
+        let node = self.root.at(POLICIES).cloned();
+        match node.as_ref().map(|node| &node.content) {
+            Some(Content::List(items)) if !items.is_empty() => {
+                self.list(node.as_ref(), POLICIES, POLICIES, value::path)
+            }
+            Some(Content::List(_)) | None => {
+                let problem = Problem::Missing { key: POLICIES.to_owned(), hint: POLICIES_HINT };
+                let at = node.map(|node| node.place.into());
+                self.errors.push(super::ConfigError { at, problem });
+                None
+            }
+            // Of another shape, which is already said.
+            Some(_) => None,
+        }
+    }
+
+    pub(super) fn log(&mut self) -> Option<Log> {
+        let format = self.setting("rolegate.log.format", value::choice);
+        let level = self.setting("rolegate.log.level", value::choice);
+        Some(Log { format: format?, level: level? })
+    }
+
+    pub(super) fn limits(&mut self) -> Option<Limits> {
+        let connections = self.setting("rolegate.limits.connections", value::count);
+        let header_fields = self.setting("rolegate.limits.header_fields", value::count);
+        let header_bytes = self.setting("rolegate.limits.header_bytes", value::bytes);
+        let body_bytes = self.setting("rolegate.limits.body_bytes", value::bytes);
+        let mut time =
+            |path| -> Option<Duration> { self.setting(path, value::duration).map(|said| said.value) };
+        let header_read_timeout = time("rolegate.limits.header_read_timeout");
+        let body_read_timeout = time("rolegate.limits.body_read_timeout");
+        let request_timeout = time("rolegate.limits.request_timeout");
+        let write_timeout = time("rolegate.limits.write_timeout");
+        let drain_timeout = time("rolegate.limits.drain_timeout");
+        let linger_timeout = time("rolegate.limits.linger_timeout");
+        Some(Limits {
+            connections: connections?.value,
+            header_fields: header_fields?.value,
+            header_bytes: header_bytes?.value,
+            body_bytes: body_bytes?.value,
+            header_read_timeout: header_read_timeout?,
+            body_read_timeout: body_read_timeout?,
+            request_timeout: request_timeout?,
+            write_timeout: write_timeout?,
+            drain_timeout: drain_timeout?,
+            linger_timeout: linger_timeout?,
+        })
+    }
+}
