@@ -7,7 +7,6 @@ mod duration;
 mod error;
 mod files;
 mod keys;
-mod nearest;
 mod node;
 mod place;
 mod reader;
@@ -208,14 +207,14 @@ pub fn load(input: &Input<'_>) -> Result<Config, ConfigErrors> {
             let (warnings, settings) = (reader.warnings, reader.settings);
             Ok(Config { warnings, settings, ..config })
         }
-        _ => Err(ConfigErrors::new(reader.errors)),
+        _ => Err(ConfigErrors::new(reader.errors, input.files)),
     }
 }
 
 /// Reads, checks and merges the files. A file that cannot be read ends the reading after all were tried:
 /// what is missing in it would only be reported as missing.
 fn read_files<'a>(input: &'a Input<'a>) -> Result<Reader<'a>, ConfigErrors> {
-    let refuse = |problem| Err(ConfigErrors::new(vec![ConfigError { at: None, problem }]));
+    let refuse = |problem| Err(ConfigErrors::new(vec![ConfigError { at: None, problem }], &[]));
     if input.files.is_empty() {
         return refuse(Problem::NoFiles);
     }
@@ -248,7 +247,7 @@ fn read_files<'a>(input: &'a Input<'a>) -> Result<Reader<'a>, ConfigErrors> {
             let (referred, settings) = (BTreeSet::new(), Vec::new());
             Ok(Reader { input, root, exposed, referred, errors, warnings, settings })
         }
-        _ => Err(ConfigErrors::new(errors)),
+        _ => Err(ConfigErrors::new(errors, input.files)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One file against the table of keys: what is unknown, and what has the wrong shape.
 
-use super::error::{ConfigError, Notice, Problem, Warning, shown};
+use super::error::{ConfigError, Notice, PROBLEMS_MAX, Problem, Warning, shown};
 use super::keys::{Key, Kind, find, suggest};
 use super::node::{Content, Entry, Node};
 use super::place::Place;
@@ -45,6 +45,9 @@ impl Findings {
             return self.shape(node, path, "a map");
         };
         for (name, entry) in entries {
+            if self.errors.len() > PROBLEMS_MAX {
+                return;
+            }
             let below = join(path, &shown(name));
             match find(&join(pattern, canonical(pattern, name))) {
                 Some(key) => self.value(key, entry, &below),
@@ -80,20 +83,24 @@ impl Findings {
                     self.block(item, &format!("{}[]", key.path), &format!("{path}[{at}]"));
                 }
             }
-            (Kind::Names | Kind::Paths, Content::List(_)) => {}
+            (Kind::Names | Kind::Roles | Kind::Paths, Content::List(_)) => {}
             (kind, Content::Text(_)) if kind.is_scalar() => {}
             // What a number without a unit means is for the duration to say.
             (Kind::Duration(..) | Kind::Count(..) | Kind::Size(..), Content::Number(_)) => {}
-            (kind, Content::Number(_) | Content::Bool(_)) if kind.is_scalar() => {
-                self.shape(node, path, &kind.describe());
+            (kind, Content::Number(_) | Content::Bool(_)) if kind.is_text() => {
+                self.shape_with(node, path, &kind.describe(), "; put it in quotes");
             }
             (kind, _) => self.shape(node, path, &kind.describe()),
         }
     }
 
     fn shape(&mut self, node: &Node, path: &str, expected: &str) {
-        let problem =
-            Problem::WrongShape { key: path.to_owned(), expected: expected.to_owned(), found: node.what() };
+        self.shape_with(node, path, expected, "");
+    }
+
+    fn shape_with(&mut self, node: &Node, path: &str, expected: &str, hint: &'static str) {
+        let (key, expected) = (path.to_owned(), expected.to_owned());
+        let problem = Problem::WrongShape { key, expected, found: node.what(), hint };
         self.error(&node.place, problem);
     }
 

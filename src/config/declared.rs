@@ -55,7 +55,7 @@ impl Reader<'_> {
         let place = Origin::from(item.place.clone());
         for (name, hint) in [("name", NAME_HINT), ("digest", DIGEST_HINT)] {
             if item.get(name).is_none_or(|entry| matches!(entry.node.content, Content::Null)) {
-                self.missing::<()>(&format!("{path}.{name}"), &place, hint);
+                self.missing::<()>(&format!("{path}.{name}"), Some(place.clone()), hint);
             }
         }
         let name = self.field(item, NAME, &format!("{path}.name"), value::name);

@@ -2,6 +2,7 @@
 
 use super::place::{Origin, Place};
 use std::fmt;
+use std::path::PathBuf;
 
 /// The most problems that are collected; a file with more of them is no configuration.
 pub const PROBLEMS_MAX: usize = 50;
@@ -102,7 +103,7 @@ pub enum Problem {
         nearest: Option<String>,
     },
     /// A list where a map is needed, and the like.
-    #[error("`{key}` must be {expected}, and this is {found}")]
+    #[error("`{key}` must be {expected}, and this is {found}{hint}")]
     WrongShape {
         /// The key.
         key: String,
@@ -110,6 +111,8 @@ pub enum Problem {
         expected: String,
         /// What stands there.
         found: &'static str,
+        /// What to do about it, when that can be known.
+        hint: &'static str,
     },
     /// A value that the key does not take.
     #[error("`{key}`: {reason}")]
@@ -195,7 +198,16 @@ pub enum Notice {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut errors: Vec<ConfigError>) -> Self {
+    /// Orders the problems by place, file after file; what is nowhere comes first, what is in no file last.
+    pub(super) fn new(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Self {
+        errors.sort_by_key(|error| match &error.at {
+            None => (0, 0, 0),
+            Some(Origin::File(place)) => {
+                let file = files.iter().position(|file| **file == *place.file);
+                (file.unwrap_or(files.len()) + 1, place.line, place.column)
+            }
+            Some(_) => (usize::MAX, 0, 0),
+        });
         if errors.len() > PROBLEMS_MAX {
             errors.truncate(PROBLEMS_MAX);
             errors.push(ConfigError { at: None, problem: Problem::More });

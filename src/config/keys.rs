@@ -1,7 +1,8 @@
 //! Every key of the configuration, in one table: what is read, documented, suggested and overridden comes from it.
 
 use super::duration::{DURATION_MAX, describe};
-use super::nearest::nearest;
+use crate::policy::error::nearest;
+use crate::token::ROLES_PER_TOKEN_MAX;
 use std::time::Duration;
 
 /// What the names of overriding environment variables start with.
@@ -39,6 +40,8 @@ pub enum Kind {
     Blocks,
     /// A list of names.
     Names,
+    /// A list of the roles of a token.
+    Roles,
     /// A list of files and folders.
     Paths,
     /// An IP address with a port.
@@ -163,7 +166,7 @@ pub const KEYS: &[Key] = &[
     key("rolegate.tokens", Kind::Blocks, Some("none"), "Tokens declared by their digest."),
     key("rolegate.tokens[].name", Kind::Text, None, "The name under which the list shows it. Required."),
     key("rolegate.tokens[].digest", Kind::Digest, None, "The SHA-256 of the token. Required."),
-    key("rolegate.tokens[].roles", Kind::Names, None, "The roles it holds. Required."),
+    key("rolegate.tokens[].roles", Kind::Roles, None, "The roles it holds. Required."),
     key("rolegate.tokens[].expires", Kind::Moment, Some("never"), "When it expires."),
     key("stackstate", Kind::Block, None, "The chart's values, as far as they concern service tokens."),
     key("stackstate.authentication", Kind::Block, None, "The chart's authentication."),
@@ -188,7 +191,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "stackstate.authentication.servicetoken.bootstrap.roles",
-        Kind::Names,
+        Kind::Roles,
         None,
         "The roles it holds. Required.",
     ),
@@ -299,7 +302,21 @@ impl Key {
 impl Kind {
     /// Whether it is a single value.
     pub(super) fn is_scalar(&self) -> bool {
-        !matches!(self, Self::Block | Self::Named | Self::Blocks | Self::Names | Self::Paths | Self::NoEffect)
+        !matches!(
+            self,
+            Self::Block
+                | Self::Named
+                | Self::Blocks
+                | Self::Names
+                | Self::Roles
+                | Self::Paths
+                | Self::NoEffect
+        )
+    }
+
+    /// Whether it is text, so that a number in its place only lacks its quotes.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self, Self::Path | Self::Text | Self::Secret)
     }
 
     /// What the key takes, in words that fit after "must be".
@@ -309,6 +326,7 @@ impl Kind {
             Self::Named => format!("a map of at most {CUSTOM_ROLES_MAX} names"),
             Self::Blocks => format!("a list of at most {DECLARED_TOKENS_MAX} maps"),
             Self::Names => format!("a list of at most {LIST_MAX_ITEMS} names"),
+            Self::Roles => format!("a list of at most {ROLES_PER_TOKEN_MAX} roles"),
             Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
             Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
             Self::Path => "a path".to_owned(),
@@ -329,8 +347,8 @@ impl Kind {
 pub fn size(bytes: u64) -> String {
     match bytes {
         0 => "0".to_owned(),
-        _ if bytes % MIB == 0 => format!("{} MiB", bytes / MIB),
-        _ if bytes % 1024 == 0 => format!("{} KiB", bytes / 1024),
+        _ if bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        _ if bytes.is_multiple_of(1024) => format!("{} KiB", bytes / 1024),
         _ => bytes.to_string(),
     }
 }

@@ -1,11 +1,12 @@
 //! Reads keys from the merged files, from environment variables and arguments, and notes where each came from.
 
 use super::error::{ConfigError, Problem, Warning};
-use super::keys::{FILES_VARIABLE, Key, LIST_MAX_ITEMS, VARIABLE_PREFIX, find};
+use super::keys::{FILES_VARIABLE, Key, Kind, LIST_MAX_ITEMS, VARIABLE_PREFIX, find};
 use super::keys::{is_of_kubernetes, suggest_variable};
 use super::node::{Content, Node};
 use super::place::{Located, Origin};
 use super::{Input, Setting, SettingValue};
+use crate::token::ROLES_PER_TOKEN_MAX;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -77,8 +78,9 @@ impl Reader<'_> {
         let (key, node) = (find(key)?, node?);
         let Content::List(items) = &node.content else { return None };
         let origin = Origin::from(node.place.clone());
-        if items.len() > LIST_MAX_ITEMS {
-            self.bad(path, &origin, format!("a list has at most {LIST_MAX_ITEMS} items"));
+        let most = if key.kind == Kind::Roles { ROLES_PER_TOKEN_MAX } else { LIST_MAX_ITEMS };
+        if items.len() > most {
+            self.bad(path, &origin, format!("this must be {}, and has {}", key.kind.describe(), items.len()));
             return None;
         }
         let mut said: Vec<Located<String>> = Vec::new();
@@ -117,10 +119,10 @@ impl Reader<'_> {
         let node = find(key).and_then(|key| map.get(key.name())).map(|entry| &entry.node);
         match node.map(|node| &node.content) {
             Some(Content::List(items)) if !items.is_empty() => self.list(node, key, path, parse),
-            None => self.missing(path, &map.place.clone().into(), hint),
+            None => self.missing(path, Some(map.place.clone().into()), hint),
             Some(Content::List(_)) => {
                 let place = node.map_or(&map.place, |node| &node.place);
-                self.missing(path, &place.clone().into(), hint)
+                self.missing(path, Some(place.clone().into()), hint)
             }
             // Of another shape, which is already said.
             Some(_) => None,
@@ -176,12 +178,29 @@ impl Reader<'_> {
     }
 
     pub(super) fn bad(&mut self, path: &str, origin: &Origin, reason: impl Into<String>) {
-        let reason = reason.into();
-        self.error(origin.clone(), Problem::BadValue { key: path.to_owned(), reason });
+        // A value of the wrong shape is reported as that, and no second time as a wrong value.
+        let is_said = self.errors.iter().any(|error| {
+            error.at.as_ref() == Some(origin) && matches!(error.problem, Problem::WrongShape { .. })
+        });
+        if !is_said {
+            let reason = reason.into();
+            self.error(origin.clone(), Problem::BadValue { key: path.to_owned(), reason });
+        }
     }
 
-    pub(super) fn missing<T>(&mut self, path: &str, at: &Origin, hint: &'static str) -> Option<T> {
-        self.error(at.clone(), Problem::Missing { key: path.to_owned(), hint });
+    /// A key is missing, unless it is there under a name that was already reported as mistyped.
+    pub(super) fn missing<T>(&mut self, path: &str, at: Option<Origin>, hint: &'static str) -> Option<T> {
+        let is_mistyped = self.errors.iter().any(|error| match &error.problem {
+            Problem::UnknownKey { key, nearest: Some(nearest) } => {
+                let parent = key.rsplit_once('.').map_or("", |(parent, _)| parent);
+                path.rsplit_once('.').is_some_and(|(above, name)| above == parent && name == nearest)
+            }
+            _ => false,
+        });
+        if !is_mistyped {
+            let problem = Problem::Missing { key: path.to_owned(), hint };
+            self.errors.push(ConfigError { at, problem });
+        }
         None
     }
 

@@ -1,6 +1,5 @@
 //! What the `rolegate` block says: where to listen, where to keep what, and the limits.
 
-use super::error::Problem;
 use super::keys::{LIST_MAX_ITEMS, find};
 use super::node::Content;
 use super::place::{Located, Origin};
@@ -50,10 +49,8 @@ impl Reader<'_> {
                 self.list(node.as_ref(), POLICIES, POLICIES, value::path)
             }
             Some(Content::List(_)) | None => {
-                let problem = Problem::Missing { key: POLICIES.to_owned(), hint: POLICIES_HINT };
                 let at = node.map(|node| node.place.into());
-                self.errors.push(super::ConfigError { at, problem });
-                None
+                self.missing(POLICIES, at, POLICIES_HINT)
             }
             // Of another shape, which is already said.
             Some(_) => None,

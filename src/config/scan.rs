@@ -128,7 +128,7 @@ impl Scan<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open::List { place, items }) => {
-                    self.close(Shape { place, kind: ShapeKind::List(items) })
+                    self.close(Shape { place, kind: ShapeKind::List(items) });
                 }
                 Some(Open::Map { place, entries, .. }) => {
                     self.close(Shape { place, kind: ShapeKind::Map(entries) });

@@ -44,7 +44,9 @@ impl Reader<'_> {
             }
             (Some(token), None) => self.said_secret(&token.node, format!("{path}.token")),
             (None, Some(file)) => self.filed_secret(&file.node, format!("{path}.token_file"), file_key),
-            (None, None) => self.missing(&format!("{path}.token"), &block.place.clone().into(), TOKEN_HINT),
+            (None, None) => {
+                self.missing(&format!("{path}.token"), Some(block.place.clone().into()), TOKEN_HINT)
+            }
         }?;
         match Secret::parse(&found.text) {
             Ok((secret, kind)) => {

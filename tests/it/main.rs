@@ -1,5 +1,7 @@
 //! Everything that is tested from outside: one binary, one module a subject.
 
+#[cfg(feature = "config")]
+mod config;
 mod store;
 mod tidy;
 #[cfg(feature = "cli")]
