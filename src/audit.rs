@@ -3,6 +3,9 @@
 //! The order is: the entry is written and synced, the store commits, the caller is answered. When the
 //! commit fails after its entry was written, a [`AuditEvent::ChangeFailed`] entry follows.
 
+#[cfg(feature = "server")]
+pub mod file;
+
 use crate::decision::PolicyVersion;
 use crate::time::Timestamp;
 use crate::token::{Principal, TokenId, TokenRecord};
@@ -122,6 +125,14 @@ pub enum AuditError {
         path: PathBuf,
         /// What does not fit.
         what: &'static str,
+    },
+    /// The entry is longer than any may be.
+    #[error("the audit entry has {length} bytes, but at most {limit} are allowed: shorten the names in it")]
+    TooLong {
+        /// The length of the entry in bytes.
+        length: usize,
+        /// The most bytes that an entry may have.
+        limit: usize,
     },
     /// A cause that only the audit log itself understands.
     #[error("the audit log failed: {0}")]

@@ -1,0 +1,427 @@
+//! The audit log on disk: one JSON line an entry, each naming the digest of the line before it.
+
+mod line;
+mod verify;
+
+pub use verify::{Verified, VerifyError, verify};
+
+use self::line::{Link, Tail};
+use super::{Audit, AuditEntry, AuditError};
+use parking_lot::Mutex;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The longest line; whatever is read back is read up to this length.
+pub const LINE_MAX_BYTES: usize = 256 * 1024;
+const FILE_MODE: u32 = 0o600;
+
+/// An audit log in a file that only grows. One process at a time writes it.
+#[derive(Debug)]
+pub struct FileAudit {
+    path: PathBuf,
+    file: File,
+    writer: Mutex<Writer>,
+    /// How many entries are on disk for certain, by the count of [`Writer::written`].
+    synced: Mutex<u64>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    /// Where the file ends; `None` when a write failed and the file has to be looked at again.
+    tail: Option<Tail>,
+    /// How many entries this process has written.
+    written: u64,
+    /// How many syncs failed. What was written before such a failure is not on disk for certain, and a later
+    /// sync that succeeds does not change that.
+    failures: u64,
+}
+
+impl FileAudit {
+    /// Opens the log, or creates it. A last line that a crash cut short is ended, so that the next entry stands
+    /// on a line of its own.
+    ///
+    /// # Errors
+    /// When the operating system refuses, when another process writes the log, and when the file holds
+    /// something else.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        let io = |source| AuditError::Io { action: "open", path: path.to_owned(), source };
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(FILE_MODE);
+        let file = options.open(path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(AuditError::Foreign { path: path.to_owned(), what: "it is not a file" });
+        }
+        let tail = read_tail(&file, path)?;
+        let mode = metadata.permissions().mode();
+        if mode & 0o077 != 0 {
+            // The file may belong to somebody else, who then decides who reads it.
+            let _ = fs::set_permissions(path, Permissions::from_mode(mode & 0o700));
+        }
+        if metadata.len() == 0 {
+            sync_parent(path).map_err(io)?;
+        }
+        let writer = Writer { tail: Some(tail), written: 0, failures: 0 };
+        Ok(Self { path: path.to_owned(), file, writer: Mutex::new(writer), synced: Mutex::new(0) })
+    }
+
+    /// Appends the entry; gives its number in this process and the count of failures so far.
+    fn append(&self, entry: &AuditEntry<'_>) -> Result<(u64, u64), AuditError> {
+        let writer = &mut *self.writer.lock();
+        let tail = match writer.tail {
+            Some(tail) => tail,
+            None => read_tail(&self.file, &self.path)?,
+        };
+        let (bytes, after) = line::append(entry, tail).map_err(|source| self.io("write", source))?;
+        if bytes.len() > LINE_MAX_BYTES {
+            return Err(AuditError::TooLong { length: bytes.len(), limit: LINE_MAX_BYTES });
+        }
+        writer.tail = None;
+        (&self.file).write_all(&bytes).map_err(|source| self.io("write", source))?;
+        writer.tail = Some(after);
+        writer.written += 1;
+        Ok((writer.written, writer.failures))
+    }
+
+    /// Waits until the entry with this number is on disk. One sync serves all entries written before it.
+    fn sync(&self, number: u64, failures: u64) -> Result<(), AuditError> {
+        let mut synced = self.synced.lock();
+        let written = {
+            let writer = self.writer.lock();
+            if writer.failures != failures {
+                let source = io::Error::other("a sync of other entries failed meanwhile");
+                return Err(self.io("write", source));
+            }
+            writer.written
+        };
+        if *synced >= number {
+            return Ok(());
+        }
+        match self.file.sync_data() {
+            Ok(()) => {
+                *synced = written;
+                Ok(())
+            }
+            Err(source) => {
+                self.writer.lock().failures += 1;
+                Err(self.io("write", source))
+            }
+        }
+    }
+
+    fn io(&self, action: &'static str, source: io::Error) -> AuditError {
+        AuditError::Io { action, path: self.path.clone(), source }
+    }
+}
+
+impl Audit for FileAudit {
+    fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
+        let (number, failures) = self.append(entry)?;
+        self.sync(number, failures)
+    }
+}
+
+/// Where the file ends and how the next entry continues it.
+fn read_tail(file: &File, path: &Path) -> Result<Tail, AuditError> {
+    let io = |source| AuditError::Io { action: "read", path: path.to_owned(), source };
+    let foreign = |what| AuditError::Foreign { path: path.to_owned(), what };
+    let length = file.metadata().map_err(io)?.len();
+    // Several torn lines may follow the last whole one.
+    let start = length.saturating_sub(4 * LINE_MAX_BYTES as u64);
+    let mut bytes = vec![0; usize::try_from(length - start).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, start).map_err(io)?;
+    if bytes.is_empty() {
+        return Ok(Tail::default());
+    }
+    let is_torn = bytes.last() != Some(&b'\n');
+    let lines: Vec<&[u8]> =
+        bytes.strip_suffix(b"\n").unwrap_or(&bytes).split(|byte| *byte == b'\n').collect();
+    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Ok(Tail::default()) };
+    if start > 0 && lines.len() < 2 {
+        return Err(foreign("its last line is too long"));
+    }
+    let seq = match lines.iter().rev().find_map(|line| Link::read(line)) {
+        Some(link) => link.seq,
+        // A crash while the very first entry was written leaves its beginning alone.
+        None if start == 0 && lines.len() == 1 && line::may_be_torn(first) => 0,
+        None => return Err(foreign("it holds no audit entries")),
+    };
+    Ok(Tail { seq, prev: line::digest(last), is_torn })
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{Actor, AuditEvent, Change};
+    use crate::decision::PolicyVersion;
+    use crate::time::Timestamp;
+    use crate::token::{Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+    use std::thread;
+
+    fn token(number: u8) -> TokenRecord {
+        TokenRecord {
+            id: TokenId::new(TokenId::MIN + u64::from(number)).unwrap(),
+            digest: TokenDigest::from_bytes([number; 32]),
+            kind: SecretKind::Generated,
+            origin: TokenOrigin::Api,
+            name: "ci \"main\"".into(),
+            description: Some("described".into()),
+            roles: vec![RoleName::parse("admin").unwrap(), RoleName::parse("guest").unwrap()],
+            dedicated_subject: None,
+            created: Timestamp::EPOCH,
+            updated: Timestamp::EPOCH,
+            expires: None,
+        }
+    }
+
+    fn entry<'a>(actor: Option<&'a Principal>, event: AuditEvent<'a>) -> AuditEntry<'a> {
+        AuditEntry {
+            at: Timestamp::from_millis(1_772_354_096_789),
+            actor: actor.map_or(Actor::Program, Actor::Principal),
+            event,
+            client_ip: actor.map(|_| [10, 0, 0, 7].into()),
+            request_id: actor.map(|_| "req-1"),
+        }
+    }
+
+    fn started() -> AuditEntry<'static> {
+        entry(None, AuditEvent::Started { policy: PolicyVersion(0xab) })
+    }
+
+    /// A new folder with the path of a log in it.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        (folder, path)
+    }
+
+    fn text(path: &Path) -> String {
+        String::from_utf8(fs::read(path).unwrap()).unwrap()
+    }
+
+    /// A log with so many entries.
+    fn written(path: &Path, entries: u8) {
+        let audit = FileAudit::open(path).unwrap();
+        (0..entries).for_each(|number| {
+            audit.record(&entry(None, AuditEvent::TokenCreated(&token(number)))).unwrap();
+        });
+    }
+
+    #[test]
+    fn every_event_is_one_line_without_secrets() {
+        let (_folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        let (before, owner) = (token(1), token(2).principal());
+        let after = TokenRecord {
+            name: "two\nlines \u{1b}[31m\u{202e}\u{9b} \u{1f511} \u{e0041}".into(),
+            roles: Vec::new(),
+            origin: TokenOrigin::Declared,
+            expires: Some(Timestamp::from_millis(1)),
+            ..before.clone()
+        };
+        let events = [
+            AuditEvent::TokenCreated(&before),
+            AuditEvent::TokenUpdated { before: &before, after: &after },
+            AuditEvent::ChangeFailed { change: Change::Update, token: &after, reason: "no room" },
+            AuditEvent::TokenDeleted(&after),
+            AuditEvent::AdminDenied { method: "POST", path: "/api/security/tokens" },
+        ];
+        audit.record(&started()).unwrap();
+        for event in events {
+            audit.record(&entry(Some(&owner), event)).unwrap();
+        }
+        let text = text(&path);
+        insta::assert_snapshot!("audit_lines", text);
+        assert!(!text.contains(&"01".repeat(8)), "more than a fingerprint");
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[2]["token"]["name"], after.name.as_str(), "escaped, and read as it was");
+    }
+
+    #[test]
+    fn numbers_and_links_continue_after_a_restart() {
+        let (_folder, path) = place();
+        for _ in 0..3 {
+            written(&path, 2);
+        }
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 6, first: 1, torn: 0 });
+    }
+
+    #[test]
+    fn line_cut_at_any_byte_is_ended_and_the_next_stands_on_its_own() {
+        let (_folder, path) = place();
+        written(&path, 2);
+        let whole = fs::read(&path).unwrap();
+        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            written(&path, 1);
+            let kept = fs::read(&path).unwrap();
+            assert!(kept.starts_with(&whole[..length]), "cut to {length}: something was taken away");
+            let verified = verify(&path).unwrap();
+            let cut_off = whole[..length].last().is_some_and(|byte| *byte != b'\n');
+            // A line that lacks its end alone is an entry all the same.
+            let is_entry = whole[length] == b'\n';
+            let before = u64::from(length >= second) + u64::from(is_entry);
+            assert_eq!(verified.entries, before + 1, "cut to {length}");
+            assert_eq!(verified.torn, u64::from(cut_off && !is_entry), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn second_writer_is_refused() {
+        let (_folder, path) = place();
+        let first = FileAudit::open(&path).unwrap();
+        let error = FileAudit::open(&path).unwrap_err();
+        assert!(matches!(error, AuditError::InUse { .. }), "{error:?}");
+        drop(first);
+        assert!(FileAudit::open(&path).is_ok());
+    }
+
+    #[test]
+    fn file_with_something_else_is_refused_and_not_changed() {
+        let (folder, path) = place();
+        for content in ["important notes\n", "x", "{}\n", "{\"seq\":1}\nmore\n"] {
+            fs::write(&path, content).unwrap();
+            let error = FileAudit::open(&path).unwrap_err();
+            assert!(matches!(error, AuditError::Foreign { .. }), "{content}: {error:?}");
+            assert_eq!(text(&path), content);
+        }
+        let long = vec![b'x'; 5 * LINE_MAX_BYTES];
+        fs::write(&path, &long).unwrap();
+        assert!(FileAudit::open(&path).unwrap_err().to_string().contains("its last line is too long"));
+        let folder_error = FileAudit::open(folder.path()).unwrap_err();
+        assert!(folder_error.to_string().starts_with("cannot open the audit log"), "{folder_error}");
+        let device = FileAudit::open(Path::new("/dev/null")).unwrap_err();
+        assert!(device.to_string().contains("it is not a file"), "{device}");
+    }
+
+    #[test]
+    fn log_is_for_its_owner_alone() {
+        let (_folder, path) = place();
+        written(&path, 1);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        written(&path, 1);
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn path_that_cannot_be_written_is_a_clear_error() {
+        let error = FileAudit::open(Path::new("/nowhere/audit.log")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot open the audit log `/nowhere/audit.log`: No such file or directory (os error 2); \
+             no token is changed until it can be written"
+        );
+    }
+
+    #[test]
+    fn entry_of_the_longest_length_is_written_and_one_byte_more_is_not() {
+        let (_folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        let denied = |reason: &str| {
+            audit.record(&entry(None, AuditEvent::AdminDenied { method: "GET", path: reason }))
+        };
+        denied("").unwrap();
+        let room = LINE_MAX_BYTES - fs::read(&path).unwrap().len();
+        assert!(denied(&"x".repeat(room)).is_ok());
+        assert!(matches!(denied(&"x".repeat(room + 1)), Err(AuditError::TooLong { .. })));
+        denied("").unwrap();
+        assert_eq!(verify(&path).unwrap().entries, 3);
+        drop(audit);
+        written(&path, 1);
+        assert_eq!(verify(&path).unwrap().entries, 4);
+    }
+
+    #[test]
+    fn many_writers_leave_one_chain() {
+        let (_folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        thread::scope(|scope| {
+            for number in 0..8 {
+                let audit = &audit;
+                scope.spawn(move || {
+                    for _ in 0..25 {
+                        let token = token(number);
+                        audit.record(&entry(None, AuditEvent::TokenDeleted(&token))).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 200, first: 1, torn: 0 });
+    }
+
+    #[test]
+    fn changed_missing_and_reordered_lines_are_found() {
+        let (_folder, path) = place();
+        written(&path, 4);
+        let text = text(&path);
+        let lines: Vec<&str> = text.lines().collect();
+        let check = |lines: &[&str]| {
+            fs::write(&path, lines.join("\n") + "\n").unwrap();
+            verify(&path)
+        };
+        assert_eq!(check(&lines).unwrap().entries, 4);
+        let renamed = lines[1].replace("main", "evil");
+        assert!(matches!(
+            check(&[lines[0], &renamed, lines[2], lines[3]]),
+            Err(VerifyError::Broken { line: 3 })
+        ));
+        assert!(matches!(check(&[lines[0], lines[2], lines[3]]), Err(VerifyError::Broken { line: 2 })));
+        assert!(matches!(
+            check(&[lines[1], lines[0], lines[2], lines[3]]),
+            Err(VerifyError::Broken { line: 2 })
+        ));
+        assert!(matches!(
+            check(&[lines[0], "inserted", lines[1], lines[2], lines[3]]),
+            Err(VerifyError::Broken { line: 3 })
+        ));
+        let first = "{\"seq\":0,\"prev\":\"\"}";
+        assert!(matches!(check(&[first]), Err(VerifyError::Broken { line: 1 })));
+        // What was moved away from the start is told by the first number.
+        assert_eq!(check(&lines[2..]).unwrap(), Verified { entries: 2, first: 3, torn: 0 });
+        let renumbered = lines[1].replace("\"seq\":2", "\"seq\":3");
+        let error = check(&[lines[0], &renumbered]).unwrap_err();
+        assert_eq!(error.to_string(), "line 2 is entry 3, but entry 2 has to come here");
+        fs::write(&path, vec![b'x'; LINE_MAX_BYTES + 1]).unwrap();
+        assert!(matches!(verify(&path), Err(VerifyError::TooLong { line: 1 })));
+    }
+
+    #[test]
+    fn write_that_failed_is_looked_at_again_before_the_next() {
+        let (_folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        audit.record(&started()).unwrap();
+        // What a write leaves that ran out of room: some bytes, and an end that is not known.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"seq\":2,\"pr").unwrap();
+        audit.writer.lock().tail = None;
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 2, first: 1, torn: 1 });
+    }
+
+    #[test]
+    fn entries_written_before_a_failed_sync_are_not_acknowledged() {
+        let (_folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        let (number, failures) = audit.append(&started()).unwrap();
+        audit.writer.lock().failures += 1;
+        assert!(audit.sync(number, failures).is_err());
+        audit.record(&started()).unwrap();
+        assert!(audit.sync(number, failures).is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! One entry as one line of JSON.
+
+use crate::audit::{Actor, AuditEntry, AuditEvent};
+use crate::token::{RoleName, TokenOrigin, TokenRecord};
+use serde::{Deserialize, Serialize};
+use serde_json::ser::Formatter;
+use sha2::{Digest as _, Sha256};
+use std::io;
+
+/// How every line starts.
+const START: &[u8] = b"{\"seq\":";
+
+/// Where a log ends: the number and digest of its last line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tail {
+    /// The number of the last entry; zero before the first.
+    pub(super) seq: u64,
+    /// SHA-256 of the last line without its end; zeros before the first.
+    pub(super) prev: [u8; 32],
+    /// Whether the last line lacks its end.
+    pub(super) is_torn: bool,
+}
+
+/// What ties a line to the one before it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Link {
+    pub(super) seq: u64,
+    pub(super) prev: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    seq: u64,
+    prev: String,
+    time: String,
+    event: &'static str,
+    actor: ActorLine<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(flatten)]
+    detail: Detail<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ActorLine<'a> {
+    Token { token: u64, name: &'a str },
+    Program(&'static str),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Detail<'a> {
+    Started { policy: String },
+    Token { token: TokenLine<'a> },
+    Updated { before: TokenLine<'a>, token: TokenLine<'a> },
+    Failed { change: &'static str, reason: &'a str, token: TokenLine<'a> },
+    Denied { method: &'a str, path: &'a str },
+}
+
+/// A token without its secret and without its whole digest.
+#[derive(Serialize)]
+struct TokenLine<'a> {
+    id: u64,
+    fingerprint: String,
+    name: &'a str,
+    origin: &'static str,
+    roles: Vec<&'a str>,
+    expires: Option<String>,
+}
+
+/// The bytes that continue a log by this entry, and where it ends then.
+pub(super) fn append(entry: &AuditEntry<'_>, tail: Tail) -> io::Result<(Vec<u8>, Tail)> {
+    let line = Line::of(entry, tail);
+    let mut bytes = Vec::with_capacity(512);
+    if tail.is_torn {
+        bytes.push(b'\n');
+    }
+    let start = bytes.len();
+    line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Visible))?;
+    let prev = digest(bytes.get(start..).unwrap_or_default());
+    bytes.push(b'\n');
+    Ok((bytes, Tail { seq: line.seq, prev, is_torn: false }))
+}
+
+/// What the next line names this one by.
+pub(super) fn digest(line: &[u8]) -> [u8; 32] {
+    Sha256::digest(line).into()
+}
+
+/// Whether a line may be the beginning of an entry.
+pub(super) fn may_be_torn(line: &[u8]) -> bool {
+    START.starts_with(line) || line.starts_with(START)
+}
+
+pub(super) fn hex(digest: &[u8; 32]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Link {
+    /// The link of a whole line; `None` when it is no entry.
+    pub(super) fn read(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of(entry: &AuditEntry<'a>, tail: Tail) -> Self {
+        Self {
+            seq: tail.seq.saturating_add(1),
+            prev: hex(&tail.prev),
+            time: entry.at.to_string(),
+            event: entry.event.name(),
+            actor: match entry.actor {
+                Actor::Principal(principal) => {
+                    ActorLine::Token { token: principal.id.get(), name: &principal.name }
+                }
+                Actor::Program => ActorLine::Program("rolegate"),
+            },
+            client_ip: entry.client_ip.map(|ip| ip.to_string()),
+            request_id: entry.request_id,
+            detail: match entry.event {
+                AuditEvent::Started { policy } => Detail::Started { policy: policy.to_string() },
+                AuditEvent::TokenCreated(token) | AuditEvent::TokenDeleted(token) => {
+                    Detail::Token { token: TokenLine::of(token) }
+                }
+                AuditEvent::TokenUpdated { before, after } => {
+                    Detail::Updated { before: TokenLine::of(before), token: TokenLine::of(after) }
+                }
+                AuditEvent::ChangeFailed { change, token, reason } => {
+                    Detail::Failed { change: change.name(), reason, token: TokenLine::of(token) }
+                }
+                AuditEvent::AdminDenied { method, path } => Detail::Denied { method, path },
+            },
+        }
+    }
+}
+
+impl<'a> TokenLine<'a> {
+    fn of(token: &'a TokenRecord) -> Self {
+        Self {
+            id: token.id.get(),
+            fingerprint: token.digest.fingerprint(),
+            name: &token.name,
+            origin: match token.origin {
+                TokenOrigin::Api => "api",
+                TokenOrigin::Bootstrap => "bootstrap",
+                TokenOrigin::Declared => "declared",
+            },
+            roles: token.roles.iter().map(RoleName::as_str).collect(),
+            expires: token.expires.map(|expires| expires.to_string()),
+        }
+    }
+}
+
+/// Compact JSON in which whatever a terminal would obey or hide is escaped, beyond what JSON asks for.
+struct Visible;
+
+impl Formatter for Visible {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        for part in text.split_inclusive(is_invisible) {
+            let hidden = part.chars().next_back().filter(|letter| is_invisible(*letter));
+            let Some(hidden) = hidden else {
+                out.write_all(part.as_bytes())?;
+                continue;
+            };
+            out.write_all(part.strip_suffix(hidden).unwrap_or_default().as_bytes())?;
+            for unit in hidden.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control characters, line and paragraph separators, and those that reverse or join what stands around them.
+fn is_invisible(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(letter, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
