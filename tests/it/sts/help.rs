@@ -33,25 +33,25 @@ fn help_of_the_nouns() {
 
 #[test]
 fn help_of_the_commands() {
-    for command in [
-        "service-token create",
-        "service-token delete",
-        "service-token list",
-        "context delete",
-        "context list",
-        "context save",
-        "context set",
-        "context show",
-        "context validate",
-        "user-session roles",
+    for name in [
+        "service-token_create",
+        "service-token_delete",
+        "service-token_list",
+        "context_delete",
+        "context_list",
+        "context_save",
+        "context_set",
+        "context_show",
+        "context_validate",
+        "user-session_roles",
         "version",
         "help",
-        "completion bash",
-        "completion fish",
-        "completion powershell",
-        "completion zsh",
+        "completion_bash",
+        "completion_fish",
+        "completion_powershell",
+        "completion_zsh",
     ] {
-        insta::assert_snapshot!(command.replace(' ', "_"), help(command));
+        insta::assert_snapshot!(name, help(&name.replace('_', " ")));
     }
 }
 

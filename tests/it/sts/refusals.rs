@@ -103,20 +103,20 @@ fn server_that_does_not_let_in_is_exit_4() {
 #[test]
 fn answer_about_the_server_that_is_none_is_exit_4() {
     for (name, reply) in [
-        ("empty", json("200 OK", "")),
-        ("null", json("200 OK", "null")),
-        ("cut", json("200 OK", "{\"version\":")),
-        ("garbage", json("200 OK", "\u{1b}[31mno")),
-        ("array", json("200 OK", "[]")),
-        ("text_major", json("200 OK", r#"{"version":{"major":"5"}}"#)),
-        ("html", Reply::new("200 OK", Some("text/html"), b"<html>")),
-        ("untyped", Reply::new("200 OK", None, SERVER_INFO.as_bytes())),
-        ("not_utf8", Reply::new("200 OK", Some("application/json"), b"{\"version\":\"\xff\"}")),
-        ("redirect", Reply::redirect("http://elsewhere.example/")),
+        ("info_empty", json("200 OK", "")),
+        ("info_null", json("200 OK", "null")),
+        ("info_cut", json("200 OK", "{\"version\":")),
+        ("info_garbage", json("200 OK", "\u{1b}[31mno")),
+        ("info_array", json("200 OK", "[]")),
+        ("info_text_major", json("200 OK", r#"{"version":{"major":"5"}}"#)),
+        ("info_html", Reply::new("200 OK", Some("text/html"), b"<html>")),
+        ("info_untyped", Reply::new("200 OK", None, SERVER_INFO.as_bytes())),
+        ("info_not_utf8", Reply::new("200 OK", Some("application/json"), b"{\"version\":\"\xff\"}")),
+        ("info_redirect", Reply::redirect("http://elsewhere.example/")),
     ] {
         let shown = info(reply);
         assert!(shown.starts_with("exit 4\n"), "{name}: {shown}");
-        insta::assert_snapshot!(format!("info_{name}"), shown);
+        insta::assert_snapshot!(name, shown);
     }
 }
 
@@ -217,18 +217,18 @@ fn expiry_that_the_server_refuses_is_told() {
 #[test]
 fn answer_to_a_request_that_is_none_is_exit_3() {
     for (name, reply) in [
-        ("empty", json("200 OK", "")),
-        ("null", json("200 OK", "null")),
-        ("cut", json("200 OK", "[{\"id\":1")),
-        ("garbage", json("200 OK", "<html>")),
-        ("object", json("200 OK", "{}")),
-        ("text_id", json("200 OK", "[{\"id\":\"1\"}]")),
-        ("deep", json("200 OK", &"[".repeat(100_000))),
-        ("html", Reply::new("200 OK", Some("text/html"), b"<html>")),
+        ("list_empty", json("200 OK", "")),
+        ("list_null", json("200 OK", "null")),
+        ("list_cut", json("200 OK", "[{\"id\":1")),
+        ("list_garbage", json("200 OK", "<html>")),
+        ("list_object", json("200 OK", "{}")),
+        ("list_text_id", json("200 OK", "[{\"id\":\"1\"}]")),
+        ("list_deep", json("200 OK", &"[".repeat(100_000))),
+        ("list_html", Reply::new("200 OK", Some("text/html"), b"<html>")),
     ] {
         let shown = list(reply, "");
         assert!(shown.starts_with("exit 3\n--- stderr\n❌ "), "{name}: {shown}");
-        insta::assert_snapshot!(format!("list_{name}"), shown);
+        insta::assert_snapshot!(name, shown);
     }
     for answer in ["{}", "null", r#"{"name":"n","token":""}"#, r#"{"token":5}"#] {
         let server = Server::start().with("POST /api/security/tokens", json("200 OK", answer));
