@@ -6,6 +6,8 @@ pub mod token;
 pub mod path;
 pub mod request;
 pub mod decision;
+#[cfg(feature = "config")]
+pub(crate) mod yaml;
 
 // parts
 pub mod policy;

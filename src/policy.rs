@@ -1,5 +1,7 @@
 //! Policies: what the scripts declare, compiled, and the decision on a request.
 
+#[cfg(feature = "config")]
+pub mod cases;
 mod compile;
 pub(crate) mod declaration;
 pub(crate) mod error;
