@@ -2,6 +2,8 @@
 
 #[cfg(feature = "config")]
 mod config;
+#[cfg(feature = "config")]
+mod policy_cases;
 mod store;
 mod tidy;
 #[cfg(feature = "cli")]

@@ -4,9 +4,7 @@ mod fields;
 mod principal;
 mod scene;
 
-use super::{
-    Answer, CASES_MAX, CASES_MAX_BYTES, Case, CaseFile, CasePrincipal, CaseRequest, Expected, ExpectedRule,
-};
+use super::{Answer, CASES_MAX, CASES_MAX_BYTES, Case, CaseFile, CasePrincipal, Expected, ExpectedRule};
 use crate::path::TARGET_MAX_BYTES;
 use crate::policy::error::{PolicyErrors, nearest};
 use crate::yaml::{self, Content, Limits, Node, Place};
