@@ -6,5 +6,6 @@ mod help;
 mod service_token;
 mod context;
 mod settings;
+mod tls;
 mod refusals;
 mod care;

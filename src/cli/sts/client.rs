@@ -305,15 +305,19 @@ fn describe(error: &ureq::Error) -> String {
         }
         ureq::Error::HostNotFound => "the host name is not known".to_owned(),
         ureq::Error::Timeout(_) => "no answer in time (`--timeout` sets the limit)".to_owned(),
-        ureq::Error::Rustls(cause) => {
-            format!("the TLS connection failed: {cause} (`--ca-cert-path` and `--skip-ssl` may help)")
-        }
+        ureq::Error::Rustls(cause) => no_trust(cause),
+        // What the TLS library says in the middle of a connection comes as a fault of reading.
+        ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::InvalidData => no_trust(cause),
         ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
             "the server closed the connection".to_owned()
         }
         ureq::Error::Io(cause) => cause.to_string(),
         other => other.to_string(),
     }
+}
+
+fn no_trust(cause: &dyn std::error::Error) -> String {
+    format!("the TLS connection failed: {cause} (`--ca-cert-path` says whom to trust)")
 }
 
 fn tls_config(trust: &Trust) -> Result<TlsConfig, Failure> {

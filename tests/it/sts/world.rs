@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's world either stands or the test fails")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,8 +35,13 @@ pub(super) struct Outcome {
     pub(super) home: tempfile::TempDir,
 }
 
+/// The certificate of the server that speaks TLS, which vouches for itself. Its key is for these tests alone.
+pub(super) const CERTIFICATE: &str = include_str!("tls/certificate.pem");
+const KEY: &str = include_str!("tls/key.pem");
+
 /// A server on this machine that answers as told and keeps what it was asked.
 pub(super) struct Server {
+    scheme: &'static str,
     port: u16,
     stop: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
@@ -167,7 +172,7 @@ impl Outcome {
 
     /// The configuration file that the run left behind.
     pub(super) fn config(&self) -> String {
-        std::fs::read_to_string(config_path(self.home.path())).unwrap()
+        String::from_utf8(std::fs::read(config_path(self.home.path())).unwrap()).unwrap()
     }
 
     /// Where that is.
@@ -184,6 +189,26 @@ impl Server {
 
     /// A server that answers 404 to everything.
     pub(super) fn silent() -> Self {
+        Self::speaking(None)
+    }
+
+    /// A server that says what it is, over TLS.
+    pub(super) fn start_tls() -> Self {
+        use rustls::pki_types::pem::PemObject as _;
+        let certificate = rustls::pki_types::CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Self::speaking(Some(Arc::new(config))).with("GET /api/server/info", Reply::json(SERVER_INFO))
+    }
+
+    fn speaking(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (stop, state) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(State::default())));
@@ -195,11 +220,17 @@ impl Server {
                         return;
                     }
                     // A client that goes away in the middle is not the server's trouble.
-                    drop(stream.map(|stream| answer(stream, &state)));
+                    drop(stream.map(|stream| match &tls {
+                        None => answer(stream, &state),
+                        Some(tls) => {
+                            let session = rustls::ServerConnection::new(Arc::clone(tls)).unwrap();
+                            answer(rustls::StreamOwned::new(session, stream), &state)
+                        }
+                    }));
                 }
             }
         });
-        Self { port, stop, state, thread: Some(thread) }
+        Self { scheme, port, stop, state, thread: Some(thread) }
     }
 
     /// The same with an answer to requests of this method and path.
@@ -210,7 +241,7 @@ impl Server {
 
     /// Where it is.
     pub(super) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// What it was asked so far.
@@ -260,7 +291,7 @@ fn config_path(home: &Path) -> PathBuf {
 }
 
 /// Reads one request and answers it.
-fn answer(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
+fn answer<S: Read + Write>(stream: S, state: &Mutex<State>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
