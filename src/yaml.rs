@@ -3,7 +3,6 @@
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 use std::collections::HashMap;
-use std::fmt;
 
 /// The most problems that are collected; a file with more of them is something else altogether.
 pub(crate) const PROBLEMS_MAX: usize = 50;
@@ -129,7 +128,7 @@ pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
             scan.errors.push(last);
             break;
         }
-        if scan.errors.len() >= PROBLEMS_MAX {
+        if scan.errors.len() > PROBLEMS_MAX {
             break;
         }
     }
@@ -164,15 +163,6 @@ impl Content {
     pub(crate) fn is_nothing(&self) -> bool {
         matches!(self, Self::Scalar { text, is_plain: true }
             if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
-    }
-}
-
-impl fmt::Display for YamlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.place.line > 0 {
-            write!(f, "line {}, column {}: ", self.place.line, self.place.column)?;
-        }
-        self.problem.fmt(f)
     }
 }
 

@@ -1,13 +1,12 @@
 //! What can be wrong with a configuration, and what is merely worth a word.
 
 use super::place::{Origin, Place};
+pub(super) use crate::yaml::shown;
 use std::fmt;
 use std::path::PathBuf;
 
 /// The most problems that are collected; a file with more of them is no configuration.
 pub const PROBLEMS_MAX: usize = 50;
-/// The longest piece of input that a message repeats, in characters.
-const SHOWN_MAX_CHARS: usize = 60;
 
 /// Everything that is wrong with a configuration, in the order of the files.
 #[derive(Debug)]
@@ -257,15 +256,6 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.at, self.notice)
     }
-}
-
-/// Input as a message may repeat it: one line, without control characters, not too long.
-pub(super) fn shown(input: &str) -> String {
-    let mut text: String = input.chars().take(SHOWN_MAX_CHARS).flat_map(char::escape_debug).collect();
-    if input.chars().nth(SHOWN_MAX_CHARS).is_some() {
-        text.push('…');
-    }
-    text
 }
 
 fn hint(nearest: Option<&str>) -> String {
