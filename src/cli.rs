@@ -1,3 +1,4 @@
 //! The programs of the command line.
 
+pub mod rolegate;
 pub mod sts;

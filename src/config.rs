@@ -9,6 +9,7 @@ mod files;
 mod keys;
 mod node;
 mod place;
+mod provide;
 mod reader;
 mod rolegate;
 mod scan;
@@ -110,7 +111,7 @@ pub struct Limits {
 #[derive(Debug, PartialEq)]
 pub struct Alias {
     /// The predefined role.
-    pub of: &'static str,
+    pub of: RoleName,
     /// Its other name.
     pub name: Located<RoleName>,
 }
@@ -166,6 +167,8 @@ pub struct Setting {
 pub enum SettingValue {
     /// A single value.
     Text(String),
+    /// A number.
+    Number(String),
     /// A list.
     List(Vec<String>),
     /// A secret, which is not shown.
@@ -194,6 +197,17 @@ pub struct Input<'a> {
     pub flags: &'a [Flag],
     /// How a file is read, up to so many bytes and one more; see [`read`].
     pub read: &'a dyn Fn(&Path, usize) -> std::io::Result<Contents>,
+}
+
+impl Setting {
+    /// The keys of the path, one by one. The name of a custom role is one key, dots and all.
+    pub fn keys(&self) -> Vec<&str> {
+        let custom = self.path.strip_prefix(stackstate::CUSTOM).and_then(|rest| rest.strip_prefix('.'));
+        match custom.and_then(|rest| rest.rsplit_once('.')) {
+            Some((name, key)) => stackstate::CUSTOM.split('.').chain([name, key]).collect(),
+            None => self.path.split('.').collect(),
+        }
+    }
 }
 
 /// Reads the configuration.

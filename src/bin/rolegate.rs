@@ -1,3 +1,7 @@
 //! The operator's program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(rolegate::cli::rolegate::run(std::env::args_os()))
+}

@@ -57,7 +57,10 @@ impl Reader<'_> {
     ) -> Option<Located<T>> {
         match parse(key, &said.value) {
             Ok(value) => {
-                self.note(path, SettingValue::Text(said.value), &said.origin);
+                let is_number = matches!(key.kind, Kind::Count(..) | Kind::Size(..))
+                    && said.value.bytes().all(|byte| byte.is_ascii_digit());
+                let shown = if is_number { SettingValue::Number } else { SettingValue::Text };
+                self.note(path, shown(said.value), &said.origin);
                 Some(Located { value, origin: said.origin })
             }
             Err(reason) => {

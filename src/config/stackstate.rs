@@ -13,7 +13,7 @@ const AUTHENTICATION: &str = "stackstate.authentication";
 const TOKEN_FILE: &str = "stackstate.authentication.servicetoken.bootstrap.token_file";
 const ROLES: &str = "stackstate.authentication.servicetoken.bootstrap.roles";
 const TTL: &str = "stackstate.authentication.servicetoken.bootstrap.ttl";
-const CUSTOM: &str = "stackstate.authentication.roles.custom";
+pub(super) const CUSTOM: &str = "stackstate.authentication.roles.custom";
 const PERMISSIONS: &str = "stackstate.authentication.roles.custom.<name>.systemPermissions";
 const ROLES_HINT: &str = "list the roles that the token holds, such as `[stackstate-power-user]`";
 /// The keys of the chart, each with the predefined role that it gives other names to.
@@ -69,7 +69,8 @@ impl Reader<'_> {
         for (key, of) in PREDEFINED {
             let node = self.root.at(key).cloned();
             let names = self.list(node.as_ref(), key, key, value::role).unwrap_or_default();
-            aliases.extend(names.into_iter().map(|name| Alias { of, name }));
+            let of = RoleName::parse(of);
+            aliases.extend(names.into_iter().filter_map(|name| Some(Alias { of: of.clone().ok()?, name })));
         }
         aliases
     }

@@ -662,7 +662,7 @@ mod overrides {
             .iter()
             .map(|setting| {
                 let value = match &setting.value {
-                    SettingValue::Text(text) => text.clone(),
+                    SettingValue::Text(text) | SettingValue::Number(text) => text.clone(),
                     SettingValue::List(items) => items.join(","),
                     SettingValue::Hidden => "***".to_owned(),
                 };

@@ -1,0 +1,145 @@
+//! `rolegate`, the operator's program: serves, and looks at configuration and policies.
+
+mod console;
+mod settings;
+mod show;
+
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use console::{Console, Output};
+use settings::{ConfigArguments, Surroundings};
+use std::ffi::OsString;
+
+/// Everything went as it should.
+const DONE: u8 = 0;
+/// What was asked for failed, or what was checked is not in order.
+const FAILED: u8 = 1;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed, or what was checked is not in order
+  2  wrong usage
+  3  told to stop a second time: running requests were dropped";
+
+/// Service tokens in, permitted routes out.
+#[derive(Debug, Parser)]
+#[command(name = "rolegate", version, after_help = EXIT_CODES, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    /// Print without colours, also on a terminal
+    #[arg(long, global = true)]
+    no_color: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at the configuration
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = EXIT_CODES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell everything that is wrong with the configuration
+    #[command(after_help = EXIT_CODES)]
+    Check(Looking),
+    /// Print what the configuration amounts to, and where each value comes from; secrets are hidden
+    #[command(after_help = EXIT_CODES)]
+    Show(Looking),
+}
+
+#[derive(Debug, Args)]
+struct Looking {
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people; `config show` prints YAML
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Runs the program with the arguments of its process, the first of which is its own name, and returns
+/// its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let surroundings = Surroundings::of_process();
+    let mut output = Output::of_process(surroundings.no_color());
+    run_in(arguments.into_iter().collect(), &surroundings, &mut output)
+}
+
+fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Output<'_>) -> u8 {
+    let plain = arguments.iter().any(|argument| argument == "--no-color");
+    let color = if plain { ColorChoice::Never } else { ColorChoice::Auto };
+    let parsed = Arguments::command().color(color).try_get_matches_from(arguments);
+    let parsed = match parsed.and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(parsed) => parsed,
+        Err(told) => {
+            // Help and version come this way as well, and are no failure. A closed pipe is none either.
+            let _ = told.print();
+            return u8::try_from(told.exit_code()).unwrap_or(FAILED);
+        }
+    };
+    let mut console = output.console(!parsed.no_color);
+    match parsed.command {
+        Command::Config(ConfigCommand::Check(looking)) => check_config(&looking, surroundings, &mut console),
+        Command::Config(ConfigCommand::Show(looking)) => show_config(&looking, surroundings, &mut console),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "rolegate", &mut script);
+            console.print(&String::from_utf8_lossy(&script));
+            DONE
+        }
+    }
+}
+
+fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    let loaded = looking.config.load(surroundings);
+    if looking.output == Format::Json {
+        console.print(&show::verdict(&loaded));
+        return if loaded.is_ok() { DONE } else { FAILED };
+    }
+    match loaded {
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| console.warning(warning));
+            for file in looking.config.files(surroundings) {
+                console.line(format_args!("{}: in order", file.display()));
+            }
+            DONE
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| console.error(error));
+            FAILED
+        }
+    }
+}
+
+fn show_config(looking: &Looking, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    match looking.config.load(surroundings) {
+        Ok(config) => {
+            config.warnings.iter().for_each(|warning| console.warning(warning));
+            console.print(&match looking.output {
+                Format::Text => show::yaml(&config.settings),
+                Format::Json => show::json(&config.settings),
+            });
+            DONE
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| console.error(error));
+            FAILED
+        }
+    }
+}

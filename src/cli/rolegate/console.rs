@@ -1,0 +1,74 @@
+//! Standard output and standard error: answers on the one, everything else on the other.
+
+use std::fmt::Display;
+use std::io::{IsTerminal as _, Write};
+
+const RED: &str = "\u{1b}[1;31m";
+const YELLOW: &str = "\u{1b}[1;33m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// The two streams of a process.
+pub(super) struct Output<'a> {
+    pub(super) out: Box<dyn Write + 'a>,
+    pub(super) err: Box<dyn Write + 'a>,
+    /// Whether standard error is a terminal that shows colours.
+    pub(super) err_has_colours: bool,
+}
+
+/// Where the program tells things.
+pub(super) struct Console<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    pub(super) colours: bool,
+}
+
+impl Output<'_> {
+    /// The streams of this process.
+    pub(super) fn of_process(no_color: bool) -> Self {
+        let err = std::io::stderr();
+        let err_has_colours = err.is_terminal() && !no_color;
+        Self { out: Box::new(std::io::stdout()), err: Box::new(err), err_has_colours }
+    }
+
+    pub(super) fn console(&mut self, colours: bool) -> Console<'_> {
+        let colours = colours && self.err_has_colours;
+        Console { out: &mut self.out, err: &mut self.err, colours }
+    }
+}
+
+// A stream that was closed is not worth an error: whoever closed it does not want to read on.
+impl Console<'_> {
+    /// The answer that was asked for.
+    pub(super) fn print(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+
+    /// A line of the answer.
+    pub(super) fn line(&mut self, text: impl Display) {
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Something that failed.
+    pub(super) fn error(&mut self, text: impl Display) {
+        self.tell(RED, "error", text);
+    }
+
+    /// Something that works and should not stay as it is.
+    pub(super) fn warning(&mut self, text: impl Display) {
+        self.tell(YELLOW, "warning", text);
+    }
+
+    /// Text that is formatted already.
+    pub(super) fn remark(&mut self, text: impl Display) {
+        let _ = writeln!(self.err, "{text}");
+    }
+
+    fn tell(&mut self, colour: &str, label: &str, text: impl Display) {
+        let _ = if self.colours {
+            writeln!(self.err, "{colour}{label}{PLAIN}: {text}")
+        } else {
+            writeln!(self.err, "{label}: {text}")
+        };
+    }
+}

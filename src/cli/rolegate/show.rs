@@ -1,0 +1,104 @@
+//! `config show`: every value and where it comes from, as YAML that people read or as JSON.
+
+use crate::config::{Config, ConfigErrors, Origin, Setting, SettingValue};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// What stands in the place of a secret. It is too short to be one.
+const HIDDEN: &str = "(hidden)";
+
+/// The values as a YAML document, each with its origin in a comment.
+pub(super) fn yaml(settings: &[Setting]) -> String {
+    let mut text = String::new();
+    let mut open: Vec<&str> = Vec::new();
+    for setting in settings {
+        let keys = setting.keys();
+        let Some((name, blocks)) = keys.split_last() else { continue };
+        let shared = blocks.iter().zip(&open).take_while(|(new, old)| new == old).count();
+        let mut dash = false;
+        for (depth, block) in blocks.iter().enumerate().skip(shared) {
+            let (list, item) = block.split_once('[').map_or((*block, false), |(list, _)| (list, true));
+            let is_new = open.get(depth).is_none_or(|old| !item || !old.starts_with(&format!("{list}[")));
+            if is_new {
+                let _ = writeln!(text, "{}{}:", indent(&keys, depth), scalar(list));
+            }
+            dash = item;
+        }
+        let mut start = indent(&keys, blocks.len());
+        if dash {
+            start.replace_range(start.len() - 2.., "- ");
+        }
+        let _ = writeln!(text, "{start}{}: {}  # {}", scalar(name), value(&setting.value), setting.origin);
+        open = blocks.to_vec();
+    }
+    text
+}
+
+/// The values as JSON: a list of keys with value and origin.
+pub(super) fn json(settings: &[Setting]) -> String {
+    let items = settings.iter().map(|setting| {
+        let value = match &setting.value {
+            SettingValue::Text(text) => Value::from(text.as_str()),
+            SettingValue::Number(text) => text.parse().map_or(Value::Null, |number: u64| Value::from(number)),
+            SettingValue::List(items) => Value::from(items.as_slice()),
+            SettingValue::Hidden => Value::Null,
+        };
+        let hidden = setting.value == SettingValue::Hidden;
+        json!({ "key": setting.path, "value": value, "hidden": hidden, "from": setting.origin.to_string() })
+    });
+    format!("{:#}\n", Value::from_iter(items))
+}
+
+/// Two spaces for each block, and two more below each item of a list.
+fn indent(keys: &[&str], depth: usize) -> String {
+    let items = keys.iter().take(depth).filter(|key| key.contains('[')).count();
+    "  ".repeat(depth + items)
+}
+
+fn value(value: &SettingValue) -> String {
+    match value {
+        SettingValue::Text(text) => scalar(text),
+        SettingValue::Number(text) => text.clone(),
+        SettingValue::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        SettingValue::Hidden => scalar(HIDDEN),
+    }
+}
+
+/// Text as YAML: plain where no reader could take it for something else, and in quotes as JSON writes it.
+fn scalar(text: &str) -> String {
+    let plain = text.starts_with(|letter: char| letter.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+            .contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { Value::from(text).to_string() }
+}
+
+/// What `config check` found, as JSON.
+pub(super) fn verdict(loaded: &Result<Config, ConfigErrors>) -> String {
+    let at = |origin: Option<&Origin>| match origin {
+        Some(Origin::File(place)) => {
+            json!({ "file": place.file.to_string_lossy(), "line": place.line, "column": place.column })
+        }
+        Some(elsewhere) => json!({ "from": elsewhere.to_string() }),
+        None => Value::Null,
+    };
+    let (errors, warnings): (Vec<Value>, Vec<Value>) = match loaded {
+        Ok(config) => {
+            let told = config
+                .warnings
+                .iter()
+                .map(|warning| json!({ "at": at(Some(&warning.at)), "message": warning.notice.to_string() }));
+            (Vec::new(), told.collect())
+        }
+        Err(errors) => {
+            let told = errors
+                .iter()
+                .map(|error| json!({ "at": at(error.at.as_ref()), "message": error.problem.to_string() }));
+            (told.collect(), Vec::new())
+        }
+    };
+    format!("{:#}\n", json!({ "valid": loaded.is_ok(), "errors": errors, "warnings": warnings }))
+}
