@@ -218,7 +218,9 @@ pub fn load(input: &Input<'_>) -> Result<Config, ConfigErrors> {
     let mut reader = read_files(input)?;
     match resolve(&mut reader) {
         Some(config) if reader.errors.is_empty() => {
-            let (warnings, settings) = (reader.warnings, reader.settings);
+            let (warnings, mut settings) = (reader.warnings, reader.settings);
+            // The tokens of the first block are read after the second one, which has one more.
+            settings.sort_by_key(|setting| !setting.path.starts_with("rolegate."));
             Ok(Config { warnings, settings, ..config })
         }
         _ => Err(ConfigErrors::new(reader.errors, input.files)),

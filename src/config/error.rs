@@ -26,7 +26,7 @@ pub struct ConfigError {
 #[non_exhaustive]
 pub enum Problem {
     /// The operating system does not give the file.
-    #[error("cannot be read: {0}")]
+    #[error("cannot be read: {0}; name the files with `--config`")]
     Unreadable(String),
     /// A folder was named as a file.
     #[error("is a folder; name the files in it, each with its own `--config`")]

@@ -161,8 +161,8 @@ mod files {
         let mut world = World::one(MINIMAL);
         world.named.extend([PathBuf::from("b.yaml"), PathBuf::from("c.yaml")]);
         insta::assert_snapshot!(world.errors(), @r"
-        b.yaml: cannot be read: entity not found
-        c.yaml: cannot be read: entity not found
+        b.yaml: cannot be read: entity not found; name the files with `--config`
+        c.yaml: cannot be read: entity not found; name the files with `--config`
         ");
     }
 

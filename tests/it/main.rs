@@ -4,6 +4,8 @@
 mod config;
 #[cfg(feature = "config")]
 mod policy_cases;
+#[cfg(feature = "cli")]
+mod rolegate;
 mod store;
 mod tidy;
 #[cfg(feature = "cli")]

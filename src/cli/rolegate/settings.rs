@@ -14,7 +14,7 @@ const FILES_DEFAULT: [&str; 2] = ["config/rolegate.yaml", "config/authentication
 pub(super) struct ConfigArguments {
     /// A configuration file; give several, and each is laid over those before it. Without any, the files of
     /// ROLEGATE_CONFIG are read, or else config/rolegate.yaml and config/authentication.yaml
-    #[arg(short, long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
     /// Where to listen, such as 127.0.0.1:8080; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS")]

@@ -69,11 +69,21 @@ fn value(value: &SettingValue) -> String {
 
 /// Text as YAML: plain where no reader could take it for something else, and in quotes as JSON writes it.
 fn scalar(text: &str) -> String {
-    let plain = text.starts_with(|letter: char| letter.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
-            .contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { Value::from(text).to_string() }
+    const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
+    let bytes = text.as_bytes();
+    let of = |allowed: &[u8]| bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || allowed.contains(byte));
+    let is_plain = match bytes {
+        [first, .., last] if first.is_ascii_alphabetic() => of(b"-_./:") && last.is_ascii_alphanumeric(),
+        // `5s` and `16 KiB` are no numbers; `0x1d` and `1e5` are.
+        [first, .., last] if (b'1'..=b'9').contains(first) => of(b" ") && last.is_ascii_alphabetic(),
+        [only] => only.is_ascii_alphabetic(),
+        _ => false,
+    };
+    if is_plain && !WORDS.contains(&text.to_ascii_lowercase().as_str()) {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }
 
 /// What `config check` found, as JSON.
