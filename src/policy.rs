@@ -2,11 +2,13 @@
 
 #[cfg(feature = "config")]
 pub mod cases;
+mod check;
 mod compile;
 pub(crate) mod declaration;
 pub(crate) mod error;
 mod pattern;
 mod roles;
+mod script;
 mod table;
 
 pub use compile::ROUTES_MAX;
@@ -14,6 +16,7 @@ pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
 pub use roles::ROLES_MAX;
+pub use script::{Limits, Printer, SOURCES_MAX, ScriptLimits, Source};
 
 use crate::decision::{ConditionFailure, Decision, Denial, PolicyVersion, RuleId, Verdict};
 use crate::request::{MethodSet, Request};
@@ -95,6 +98,45 @@ struct Found {
 }
 
 impl PolicySet {
+    /// Runs policy scripts and compiles what they declare, together with what the configuration adds.
+    ///
+    /// # Errors
+    /// With everything that is wrong, in all scripts.
+    pub fn load(
+        sources: &[Source],
+        bindings: &RoleBindings,
+        limits: &ScriptLimits,
+    ) -> Result<Self, PolicyErrors> {
+        let mut problems = check::sources(sources);
+        if !problems.is_empty() {
+            return Err(PolicyErrors::from(problems));
+        }
+        let mut loaded = match script::run(sources, limits) {
+            Ok(loaded) => loaded,
+            Err(message) => return Err(PolicyErrors::from(vec![Problem::new(Location::whole(), message)])),
+        };
+        problems.append(&mut loaded.problems);
+        let mut set = None;
+        if loaded.is_complete {
+            // A rule whose routes are all wrong has been told about.
+            if !problems.is_empty() {
+                loaded.declared.rules.retain(|rule| !rule.routes.is_empty());
+            }
+            problems.extend(check::declares_something(&loaded.declared, sources));
+            match compile::compile(loaded.declared, bindings, check::version(sources, bindings)) {
+                Ok(compiled) => {
+                    problems.extend(check::unknown_roles(&compiled, &loaded.mentions));
+                    set = Some(compiled);
+                }
+                Err(errors) => problems.extend(errors.into_problems()),
+            }
+        }
+        match set {
+            Some(set) if problems.is_empty() => Ok(set),
+            _ => Err(check::with_lines(problems, &loaded.sources)),
+        }
+    }
+
     /// Decides a request of a principal, or of nobody.
     pub fn decide(&self, principal: Option<&Principal>, request: &Request, now: Timestamp) -> Decision {
         let held = principal.map_or(RoleSet::EMPTY, |principal| self.roles.effective(&principal.roles));

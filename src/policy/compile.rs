@@ -168,6 +168,7 @@ impl Compiler {
                 };
                 let mut problem = Problem::new(grant.location.clone(), message).with_help(help);
                 problem.length = u32::try_from(grant.permission.chars().count()).unwrap_or(1);
+                problem.literal = Some(Arc::clone(&grant.permission));
                 self.problems.push(problem);
                 continue;
             };
@@ -225,7 +226,7 @@ fn holders(roles: &RoleTable, grants: &[super::declaration::Grant]) -> HashMap<A
     by_permission.into_iter().map(|(permission, roles)| (permission, roles.into_iter().collect())).collect()
 }
 
-fn unknown_role(role: &RoleName, location: &Location, known: &[RoleName]) -> Problem {
+pub(super) fn unknown_role(role: &RoleName, location: &Location, known: &[RoleName]) -> Problem {
     let message = format!("no policy defines the role `{role}`");
     let mut names: Vec<&str> = known.iter().map(RoleName::as_str).collect();
     names.sort_unstable();
@@ -235,5 +236,6 @@ fn unknown_role(role: &RoleName, location: &Location, known: &[RoleName]) -> Pro
     };
     let mut problem = Problem::new(location.clone(), message).with_help(help);
     problem.length = u32::try_from(role.as_str().len()).unwrap_or(1);
+    problem.literal = Some(Arc::from(role.as_str()));
     problem
 }

@@ -30,6 +30,8 @@ pub struct Problem {
     pub help: Option<String>,
     /// The line, when the place is within a policy.
     pub line_text: Option<String>,
+    /// The text literal that is meant, when the place is that of the call that it is given to.
+    pub(super) literal: Option<Arc<str>>,
 }
 
 /// Everything that is wrong with the policies, ordered by place.
@@ -39,6 +41,11 @@ pub struct PolicyErrors {
 }
 
 impl Location {
+    /// No place: the policies as a whole.
+    pub(super) fn whole() -> Self {
+        Self::new(&Arc::from("policies"), 0, 0)
+    }
+
     /// A place in a file.
     pub fn new(file: &Arc<str>, line: u32, column: u32) -> Self {
         Self { file: Arc::clone(file), line, column }
@@ -48,7 +55,7 @@ impl Location {
 impl Problem {
     /// A problem at a point, without help.
     pub fn new(location: Location, message: impl Into<String>) -> Self {
-        Self { location, length: 1, message: message.into(), help: None, line_text: None }
+        Self { location, length: 1, message: message.into(), help: None, line_text: None, literal: None }
     }
 
     /// The same problem with what to do about it.
@@ -60,6 +67,11 @@ impl Problem {
 }
 
 impl PolicyErrors {
+    /// The same problems, one by one.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
     /// Orders the problems by place and keeps the first [`PROBLEMS_MAX`]; `None` when there are none.
     pub(super) fn of(mut problems: Vec<Problem>) -> Option<Self> {
         problems.sort_by(|one, other| one.location.cmp(&other.location));
@@ -71,6 +83,14 @@ impl PolicyErrors {
     /// The problems, ordered by place. There is at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+}
+
+impl From<Vec<Problem>> for PolicyErrors {
+    /// An empty list becomes one problem that says so: errors without any cannot be told about.
+    fn from(problems: Vec<Problem>) -> Self {
+        let none = || Problem::new(Location::whole(), "the policies are refused");
+        Self::of(problems).unwrap_or_else(|| Self { problems: vec![none()] })
     }
 }
 

@@ -6,6 +6,7 @@ mod config;
 mod policy_cases;
 #[cfg(feature = "cli")]
 mod rolegate;
+mod policies;
 mod store;
 mod tidy;
 #[cfg(feature = "cli")]

@@ -1,0 +1,184 @@
+//! Conditions: closures of a script, and what they see of a request.
+
+use super::source::line_and_column;
+use super::{Limits, capture, guard};
+use crate::policy::declaration::{Condition, ConditionInput};
+use rhai::{
+    AST, Array, CallFnOptions, Dynamic, Engine, EvalAltResult, FnArgsVec, FnPtr, ImmutableString, Scope,
+};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+type Outcome<T> = Result<T, Box<EvalAltResult>>;
+
+/// A compiled closure or function of a script.
+pub(super) struct ScriptCondition {
+    engine: Arc<Engine>,
+    /// The functions of the script.
+    functions: Arc<AST>,
+    name: ImmutableString,
+    captured: FnArgsVec<Dynamic>,
+    limits: Limits,
+}
+
+/// `request` as conditions see it.
+#[derive(Clone)]
+pub(super) struct RequestView(Arc<ConditionInput>);
+
+/// `request.token` as conditions see it.
+#[derive(Clone)]
+pub(super) struct TokenView(Arc<ConditionInput>);
+
+impl ScriptCondition {
+    /// The condition that calls `function` of a script.
+    ///
+    /// # Errors
+    /// When it cannot be called with a request; the text says why.
+    pub(super) fn new(
+        engine: &Arc<Engine>,
+        functions: &Arc<AST>,
+        function: &FnPtr,
+        limits: &Limits,
+    ) -> Result<Self, String> {
+        let function = capture::freeze(function)?;
+        let name = ImmutableString::from(function.fn_name());
+        let own = functions.iter_functions().filter(|known| known.name == function.fn_name());
+        let counts: Vec<usize> = own.map(|known| known.params.len()).collect();
+        let captured: FnArgsVec<Dynamic> = function.curry().iter().cloned().collect();
+        if counts.is_empty() {
+            return Err(format!("this script has no function `{name}`"));
+        }
+        if !counts.contains(&(captured.len() + 1)) {
+            let taken = counts.iter().max().map_or(0, |count| count.saturating_sub(captured.len()));
+            return Err(format!(
+                "a condition takes one parameter, the request; this one takes {}",
+                if taken == 0 { "none".to_owned() } else { taken.to_string() }
+            ));
+        }
+        let (engine, functions) = (Arc::clone(engine), Arc::clone(functions));
+        Ok(Self { engine, functions, name, captured, limits: limits.clone() })
+    }
+
+    fn call(&self, request: RequestView) -> Outcome<Dynamic> {
+        let mut arguments = self.captured.clone();
+        arguments.push(Dynamic::from(request));
+        let options = CallFnOptions::new().eval_ast(false).rewind_scope(false);
+        self.engine.call_fn_with_options(
+            options,
+            &mut Scope::new(),
+            &self.functions,
+            &self.name,
+            arguments.into_vec(),
+        )
+    }
+}
+
+impl Condition for ScriptCondition {
+    fn evaluate(&self, input: ConditionInput) -> Result<bool, String> {
+        let request = RequestView(Arc::new(input));
+        // Nothing here is known to panic; should rhai do so, it ends the condition and not the process.
+        let run = || catch_unwind(AssertUnwindSafe(|| self.call(request)));
+        let (result, hit) = guard::within(&self.limits, run);
+        if let Some(hit) = hit {
+            return Err(hit.to_string());
+        }
+        match result {
+            Ok(Ok(value)) => value.as_bool().map_err(|_| {
+                format!(
+                    "the condition gives {}, neither `true` nor `false`",
+                    super::sandbox::type_in_words(&value)
+                )
+            }),
+            Ok(Err(error)) => Err(explain(&error)),
+            Err(_) => Err("the script engine panicked".to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for ScriptCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptCondition").field("name", &self.name.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// An error of rhai in words, with its place.
+pub(super) fn explain(error: &EvalAltResult) -> String {
+    let inner = error.unwrap_inner();
+    let position = inner.position();
+    let message = message(inner);
+    if position.is_none() {
+        return message;
+    }
+    let (line, column) = line_and_column(position);
+    format!("{message} (line {line}, column {column})")
+}
+
+/// An error of rhai in words, without its place.
+pub(super) fn message(error: &EvalAltResult) -> String {
+    let text = error.to_string();
+    let place = format!(" ({})", error.position());
+    let mut letters = text.strip_suffix(&place).unwrap_or(&text).chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Registers what conditions see.
+pub(super) fn register(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<RequestView>("request")
+        .register_get("method", |request: &mut RequestView| text(request.0.request.method().as_str()))
+        .register_get("path", |request: &mut RequestView| text(request.0.request.path().as_str()))
+        .register_get("time", |request: &mut RequestView| request.0.now.as_millis())
+        .register_get("client_ip", |request: &mut RequestView| {
+            request.0.request.client_ip().map_or(Dynamic::UNIT, |address| text(&address.to_string()))
+        })
+        .register_get("token", |request: &mut RequestView| {
+            let is_known = request.0.principal.is_some();
+            if is_known { Dynamic::from(TokenView(Arc::clone(&request.0))) } else { Dynamic::UNIT }
+        })
+        .register_fn("param", param)
+        .register_fn("query", query)
+        .register_fn("header", header)
+        .register_fn("has_role", |request: &mut RequestView, role: &str| request.0.roles.contains(role))
+        .register_type_with_name::<TokenView>("token")
+        .register_get("id", |token: &mut TokenView| {
+            of_token(token, |known| Dynamic::from_int(i64::try_from(known.id.get()).unwrap_or(i64::MAX)))
+        })
+        .register_get("name", |token: &mut TokenView| of_token(token, |known| text(&known.name)))
+        .register_get("created", |token: &mut TokenView| {
+            of_token(token, |known| Dynamic::from_int(known.created.as_millis()))
+        })
+        .register_get("roles", |token: &mut TokenView| {
+            of_token(token, |known| {
+                let roles: Array = known.roles.iter().map(|role| text(role.as_str())).collect();
+                Dynamic::from_array(roles)
+            })
+        });
+}
+
+fn param(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+    let input = &request.0;
+    match input.route.pattern.parameter(name, input.request.path()) {
+        Some(value) => Ok(value.into()),
+        None => Err(format!("the route `{}` has no parameter `{name}`", input.route).into()),
+    }
+}
+
+fn query(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+    match request.0.request.query_parameter(name) {
+        Ok(value) => Ok(value.map_or(Dynamic::UNIT, Dynamic::from)),
+        Err(error) => Err(format!("query parameter `{name}`: {error}").into()),
+    }
+}
+
+fn header(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+    Ok(request.0.request.header(name).map_or(Dynamic::UNIT, text))
+}
+
+fn of_token(token: &TokenView, read: impl Fn(&crate::token::Principal) -> Dynamic) -> Dynamic {
+    token.0.principal.as_ref().map_or(Dynamic::UNIT, read)
+}
+
+fn text(text: &str) -> Dynamic {
+    ImmutableString::from(text).into()
+}

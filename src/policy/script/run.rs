@@ -1,0 +1,178 @@
+//! Runs scripts statement by statement, so that an error in one does not hide those in the others.
+
+use super::condition::message;
+use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
+use super::lint::RoleMention;
+use super::sandbox::{Sandbox, for_conditions};
+use super::{Loaded, ScriptLimits, Source, SourceText, capture, guard, lint};
+use crate::policy::error::{Problem, nearest};
+use parking_lot::Mutex;
+use rhai::{AST, EvalAltResult, Module, ParseErrorType, Position, Scope, Stmt};
+use std::sync::Arc;
+
+struct Runner<'a> {
+    limits: &'a ScriptLimits,
+    sandbox: Sandbox,
+    declaring: Arc<Mutex<Declaring>>,
+    is_complete: bool,
+    mentions: Vec<RoleMention>,
+    sources: Vec<SourceText>,
+}
+
+/// Runs all scripts.
+pub(super) fn all(sources: &[Source], limits: &ScriptLimits) -> Loaded {
+    let declaring = Arc::new(Mutex::new(Declaring::new(for_conditions(limits), limits)));
+    let mut sandbox = Sandbox::for_loading(limits, &declaring);
+    note_missing_methods(&mut sandbox, &declaring);
+    let (mentions, texts) = (Vec::new(), Vec::new());
+    let mut runner = Runner { limits, sandbox, declaring, is_complete: true, mentions, sources: texts };
+    for source in sources {
+        runner.run(source);
+    }
+    let Runner { declaring, is_complete, mentions, sources, .. } = runner;
+    let mut declaring = declaring.lock();
+    Loaded {
+        declared: std::mem::take(&mut declaring.declared),
+        problems: std::mem::take(&mut declaring.problems),
+        is_complete,
+        mentions,
+        sources,
+    }
+}
+
+/// A method that a handle does not have is noted, and the handle handed on, so that the rest of the chain is
+/// examined too.
+#[expect(deprecated, reason = "rhai marks what may change with its versions so; the version is pinned")]
+fn note_missing_methods(sandbox: &mut Sandbox, declaring: &Arc<Mutex<Declaring>>) {
+    let shared = Arc::clone(declaring);
+    sandbox.engine.on_missing_function(move |name, arguments, _, _| {
+        let Some(handle) = arguments.first().map(|first| (**first).clone()) else { return Ok(None) };
+        // Functions that exist fail only by a limit, which must not be passed over.
+        if guard::is_hit() || !(handle.is::<RoleHandle>() || handle.is::<RuleHandle>()) {
+            return Ok(None);
+        }
+        shared.lock().missing_method(name, &handle);
+        Ok(Some(handle))
+    });
+}
+
+impl Runner<'_> {
+    fn run(&mut self, source: &Source) {
+        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+        let (words, problems) = lint::examine(&self.sandbox, &source.name, text, self.limits);
+        let is_sound = problems.is_empty();
+        self.declaring.lock().problems.extend(problems);
+        self.declaring.lock().source = words;
+        if is_sound {
+            self.compile_and_run(text);
+        } else {
+            self.is_complete = false;
+        }
+        let source =
+            std::mem::replace(&mut self.declaring.lock().source, SourceText::new(&Arc::from(""), ""));
+        self.mentions.extend(lint::role_mentions(&source));
+        self.sources.push(source);
+    }
+
+    fn compile_and_run(&mut self, text: &str) {
+        let tree = match self.sandbox.engine.compile(text) {
+            Ok(tree) => tree,
+            Err(error) => {
+                let position = error.position();
+                let problem = self.syntax_problem(error.err_type(), position);
+                self.declaring.lock().problems.push(problem);
+                self.is_complete = false;
+                return;
+            }
+        };
+        let mut problems = Vec::new();
+        capture::refuse_assignments(&tree, &self.declaring.lock().source, &mut problems);
+        if !problems.is_empty() {
+            self.declaring.lock().problems.append(&mut problems);
+            self.is_complete = false;
+            return;
+        }
+        let functions = Arc::clone(tree.shared_lib());
+        self.declaring.lock().functions = Arc::new(AST::new_from_module(Arc::clone(&functions)));
+        let limits = &self.limits.load;
+        guard::within_load(limits, || self.run_statements(tree.statements(), &functions));
+    }
+
+    fn run_statements(&mut self, statements: &[Stmt], functions: &Arc<Module>) {
+        let mut scope = Scope::new();
+        for statement in statements {
+            let tree = AST::new([statement.clone()], Arc::clone(functions));
+            let result = self.sandbox.engine.run_ast_with_scope(&mut scope, &tree);
+            let Err(error) = result else { continue };
+            self.is_complete = false;
+            let problem = self.run_problem(&error);
+            self.declaring.lock().problems.push(problem);
+            // Without its variable, all that follows would be wrong for that reason alone.
+            if guard::is_hit() || matches!(statement, Stmt::Var(..)) {
+                return;
+            }
+        }
+    }
+
+    fn syntax_problem(&self, error: &ParseErrorType, position: Position) -> Problem {
+        let source = &self.declaring.lock().source;
+        let text = error.to_string();
+        let mut letters = text.chars();
+        let lower: String =
+            letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default();
+        let mut problem = source.problem(position, lower.replace('\'', "`"));
+        match error {
+            ParseErrorType::VariableUndefined(name) => {
+                problem.message = format!("there is no variable `{name}`");
+                problem.length = u32::try_from(name.chars().count()).unwrap_or(1);
+                problem.help = if self.sandbox.has_function(name) {
+                    Some(format!("`{name}` is a function: write `{name}(…)`"))
+                } else {
+                    None
+                };
+            }
+            ParseErrorType::ExprTooDeep => {
+                problem.message = "expressions are nested too deeply".to_owned();
+                problem.help = Some("give parts of it to variables or functions".to_owned());
+            }
+            ParseErrorType::UnexpectedEOF => {
+                problem.message = "the script ends in the middle of a statement".to_owned();
+            }
+            _ => {}
+        }
+        problem
+    }
+
+    fn run_problem(&self, error: &EvalAltResult) -> Problem {
+        let source = &self.declaring.lock().source;
+        let inner = error.unwrap_inner();
+        let position = inner.position();
+        match inner {
+            EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+                self.missing_function(source, signature, position)
+            }
+            EvalAltResult::ErrorTerminated(reason, _) => source.problem(position, reason.to_string()),
+            EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => {
+                source.problem(position, format!("the script gives up: {thrown}"))
+            }
+            _ => source.problem(position, message(inner)),
+        }
+    }
+
+    fn missing_function(&self, source: &SourceText, signature: &str, position: Position) -> Problem {
+        let name = signature.split([' ', '(']).next().unwrap_or(signature);
+        if let Some(usage) = usage(name) {
+            let message = format!("`{name}` cannot be called like this");
+            return source.problem(position, message).with_help(format!("write `{usage}`"));
+        }
+        let mut problem = if self.sandbox.has_function(name) {
+            source.problem(position, format!("there is no `{signature}`"))
+        } else {
+            source.problem(position, format!("there is no function `{name}`"))
+        };
+        problem.length = u32::try_from(name.chars().count()).unwrap_or(1);
+        let known = self.sandbox.functions().filter(|known| *known != name);
+        problem.help = nearest(name, known).map(|name| format!("did you mean `{name}`?"));
+        problem
+    }
+}

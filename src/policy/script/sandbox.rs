@@ -1,0 +1,178 @@
+//! The engines that run scripts: only chosen functions, every limit set, and a proof that the limits hold.
+
+use super::condition::{RequestView, TokenView};
+use super::declare::{Declaring, RoleHandle, RuleHandle};
+use super::{Limits, Printer, ScriptLimits, condition, declare, functions, guard};
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use rhai::packages::{
+    ArithmeticPackage, BasicFnPackage, BasicIteratorPackage, BasicMathPackage, BasicStringPackage,
+    LogicPackage, MoreStringPackage, Package,
+};
+use rhai::{Dynamic, Engine, OptimizationLevel};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Rhai's own count of operations stands this many times above ours, which comes first and cannot be caught.
+const OWN_COUNT_SLACK: u64 = 2;
+/// Functions that rhai's evaluator provides by itself.
+const BUILT_IN: [&str; 10] =
+    ["print", "debug", "type_of", "eval", "Fn", "call", "curry", "is_shared", "is_def_var", "is_def_fn"];
+
+/// The engine that loads, with the names of all functions that scripts can call.
+pub(super) struct Sandbox {
+    pub(super) engine: Engine,
+    names: BTreeSet<String>,
+}
+
+impl Sandbox {
+    /// An engine in which scripts declare into `declaring`.
+    pub(super) fn for_loading(limits: &ScriptLimits, declaring: &Arc<Mutex<Declaring>>) -> Self {
+        let mut engine = base(&limits.load, &limits.printer);
+        engine
+            .set_max_functions(limits.load.functions)
+            .set_max_expr_depths(limits.load.expression_depth, limits.condition.expression_depth);
+        declare::register(&mut engine, declaring);
+        let mut names = names(&engine);
+        names.extend(names_of_conditions(&limits.printer));
+        Self { engine, names }
+    }
+
+    /// Whether scripts can call a function of this name without defining it.
+    pub(super) fn has_function(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// The names of all functions.
+    pub(super) fn functions(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+}
+
+/// The engine that evaluates conditions.
+pub(super) fn for_conditions(limits: &ScriptLimits) -> Engine {
+    let mut engine = base(&limits.condition, &limits.printer);
+    // Nothing is compiled here; a script that tried would find no room.
+    engine.set_max_functions(0).set_max_expr_depths(1, 1);
+    condition::register(&mut engine);
+    engine
+}
+
+fn base(limits: &Limits, printer: &Printer) -> Engine {
+    let mut engine = Engine::new_raw();
+    ArithmeticPackage::new().register_into_engine(&mut engine);
+    LogicPackage::new().register_into_engine(&mut engine);
+    BasicMathPackage::new().register_into_engine(&mut engine);
+    BasicStringPackage::new().register_into_engine(&mut engine);
+    MoreStringPackage::new().register_into_engine(&mut engine);
+    BasicIteratorPackage::new().register_into_engine(&mut engine);
+    BasicFnPackage::new().register_into_engine(&mut engine);
+    functions::register(&mut engine);
+    // A limit of zero would mean none.
+    engine
+        .set_optimization_level(OptimizationLevel::None)
+        .set_strict_variables(true)
+        .set_max_modules(0)
+        .set_max_strings_interned(0)
+        .set_max_operations(limits.operations.saturating_mul(OWN_COUNT_SLACK).max(1))
+        .set_max_call_levels(limits.call_levels)
+        .set_max_string_size(limits.string_bytes.max(1))
+        .set_max_array_size(limits.list_items.max(1))
+        .set_max_map_size(limits.map_entries.max(1))
+        .set_max_variables(limits.variables);
+    engine.on_progress(|_| guard::operation().map(|hit| Dynamic::from(hit.to_string())));
+    let (printed, debugged) = (printer.clone(), printer.clone());
+    engine.on_print(move |line| guard::print(&printed, line));
+    engine.on_debug(move |line, _, _| guard::print(&debugged, line));
+    engine
+}
+
+fn names(engine: &Engine) -> BTreeSet<String> {
+    let registered = engine.collect_fn_metadata(None, |info| Some(info.metadata.name.to_string()), true);
+    let is_word = |name: &String| name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+    registered.into_iter().filter(is_word).chain(BUILT_IN.map(str::to_owned)).collect()
+}
+
+fn names_of_conditions(printer: &Printer) -> BTreeSet<String> {
+    let limits = ScriptLimits { printer: printer.clone(), ..ScriptLimits::default() };
+    names(&for_conditions(&limits))
+}
+
+/// A value's type, with its article.
+pub(super) fn type_in_words(value: &Dynamic) -> &'static str {
+    if value.is_unit() {
+        "nothing"
+    } else if value.is_bool() {
+        "a boolean"
+    } else if value.is_int() {
+        "an integer"
+    } else if value.is_float() {
+        "a decimal number"
+    } else if value.is_char() {
+        "a character"
+    } else if value.is_string() {
+        "a text"
+    } else if value.is_array() {
+        "a list"
+    } else if value.is_map() {
+        "a map"
+    } else if value.is_fnptr() {
+        "a function"
+    } else if value.is::<RoleHandle>() {
+        "a role"
+    } else if value.is::<RuleHandle>() {
+        "a rule"
+    } else if value.is::<RequestView>() {
+        "a request"
+    } else if value.is::<TokenView>() {
+        "a token"
+    } else {
+        "another value"
+    }
+}
+
+/// Proves, once in a process, that this build of rhai stops what has to be stopped. Features of rhai that
+/// another crate of the build has switched on could have taken the limits away.
+///
+/// # Errors
+/// When it does not.
+pub(super) fn prove() -> Result<(), String> {
+    static PROOF: OnceCell<()> = OnceCell::new();
+    PROOF.get_or_try_init(prove_now).copied()
+}
+
+fn prove_now() -> Result<(), String> {
+    let limits = ScriptLimits::default();
+    let engine = {
+        let mut engine = base(&limits.condition, &limits.printer);
+        engine.set_max_functions(8).set_max_expr_depths(32, 32);
+        engine
+    };
+    let stopped = [
+        ("an endless loop", "loop {}"),
+        ("an endless recursion", "fn f(n) { f(n + 1) } f(0)"),
+        ("a giant text", "let s = \"x\"; loop { s += s; }"),
+        ("an overflow of integers", "let n = 9223372036854775807; n + 1"),
+        ("a list that does not end", "let l = []; loop { l.push(0); }"),
+    ];
+    for (what, script) in stopped {
+        let (result, _) = guard::within(&limits.condition, || engine.eval::<Dynamic>(script));
+        if result.is_ok() {
+            return Err(unsafe_build(&format!("it does not stop {what}")));
+        }
+    }
+    let works = "fn f(n) { n * 2 } let l = [1, 2]; l.map(|n| f(n)).contains(4) && #{a: 1}.a == 1 && 1.5 > 1";
+    let (result, hit) = guard::within(&limits.condition, || engine.eval::<bool>(works));
+    match (result, hit) {
+        (Ok(true), None) => Ok(()),
+        (Ok(_), _) => Err(unsafe_build("it computes wrongly")),
+        (Err(error), _) => Err(unsafe_build(&format!("it refuses what is allowed: {error}"))),
+    }
+}
+
+fn unsafe_build(why: &str) -> String {
+    format!(
+        "this build of the script engine cannot run policies: {why}; another crate of the build has \
+         switched on features of `rhai` that take its limits away: see `cargo tree -e features -i rhai`"
+    )
+}

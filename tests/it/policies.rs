@@ -1,0 +1,33 @@
+//! Policies as scripts: what loads, and what is said about what does not.
+
+use rolegate::policy::{PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
+use std::sync::Arc;
+
+pub(crate) fn load(text: &str) -> Result<PolicySet, PolicyErrors> {
+    let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
+    PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())
+}
+
+#[test]
+fn example_of_the_design_loads() {
+    let set = load(
+        r#"
+permission("manage-service-tokens", [
+    "GET,POST /api/security/tokens",
+    "DELETE   /api/security/tokens/{id}",
+]);
+permission("read-settings", "GET /api/settings");
+role("stackstate-guest").allow("GET /x");
+role("stackstate-platform-admin").allow("GET /y");
+role("stackstate-admin").grants(["manage-service-tokens", "read-settings"]);
+role("stackstate-ci")
+    .includes("stackstate-guest")
+    .allow("GET /api/**").except("GET /api/node/**")
+    .allow("POST /api/stackpack/{name}/upgrade").when(|request| request.param("name") != "core");
+authenticated("GET /api/server/info");      // any live token
+open("GET /health");                        // no token at all
+deny("ANY /api/internal/**").unless(|request| request.has_role("stackstate-platform-admin"));
+"#,
+    );
+    assert_eq!(set.unwrap().rules().len(), 9);
+}
