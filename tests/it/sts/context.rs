@@ -299,7 +299,7 @@ fn what_the_file_holds_beyond_is_kept() {
 
 #[test]
 fn file_that_is_broken_is_told_and_left_alone() {
-    let deep = "a: ".to_owned() + &"[".repeat(100);
+    let deep = format!("a: {}", "[".repeat(100));
     let large = format!("# {}\n", "x".repeat(1024 * 1024));
     for (file, reason) in [
         ("contexts: 5\n", "`contexts` is not a list"),
