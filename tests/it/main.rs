@@ -2,12 +2,13 @@
 
 #[cfg(feature = "config")]
 mod config;
+mod engine;
+mod policies;
 #[cfg(feature = "config")]
 mod policy_cases;
 #[cfg(feature = "cli")]
 mod rolegate;
-mod policies;
 mod store;
-mod tidy;
 #[cfg(feature = "cli")]
 mod sts;
+mod tidy;

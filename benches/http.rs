@@ -1,0 +1,142 @@
+//! Requests per second of a guarded route against the same bare warp route, side by side in one run.
+//!
+//! `cargo bench --bench http`
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use http::header::CONTENT_LENGTH;
+use rolegate::audit::MemoryAudit;
+use rolegate::bootstrap::{BootstrapBlock, Provision};
+use rolegate::engine::Engine;
+use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
+use rolegate::server::Server;
+use rolegate::store::memory::MemoryStore;
+use rolegate::time::Timestamp;
+use rolegate::token::{RoleName, Secret};
+use std::error::Error;
+use std::io::{self, Write as _, stdout};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use warp::Filter as _;
+
+const POLICY: &str = include_str!("../policies/stackstate.rhai");
+const TOKEN: &str = "the-token-of-this-benchmark-run";
+const BODY: &str = r#"{"status":"ready"}"#;
+const CONNECTIONS: usize = 32;
+/// Both servers are measured in turn, this many times; the medians are compared.
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(2);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    if std::env::args().any(|argument| argument == "--test") {
+        // `cargo test --benches` only wants to know that this starts.
+        return Ok(());
+    }
+    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let bare = start_bare(&servers)?;
+    let guarded = start_guarded(&servers)?;
+
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 1..=ROUNDS {
+        for (address, rates) in [bare, guarded].into_iter().zip(&mut rates) {
+            rates.push(clients.block_on(measure(address))?);
+        }
+        let [bare, guarded] = rates.each_ref().map(|rates| rates.last().copied().unwrap_or_default());
+        writeln!(stdout(), "round {round}/{ROUNDS}: bare {bare:8.0}/s  guarded {guarded:8.0}/s")?;
+    }
+    let [bare, guarded] = rates.map(median);
+    writeln!(
+        stdout(),
+        "\nGET /api/server/status, {CONNECTIONS} connections, keep-alive, medians of {ROUNDS} rounds"
+    )?;
+    writeln!(stdout(), "bare warp route  {bare:8.0} requests/s")?;
+    writeln!(stdout(), "guarded route    {guarded:8.0} requests/s")?;
+    writeln!(stdout(), "ratio            {:8.2}", guarded / bare)?;
+    Ok(())
+}
+
+fn route() -> impl warp::Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone {
+    warp::path!("api" / "server" / "status")
+        .and(warp::get())
+        .map(|| warp::reply::with_header(BODY, "content-type", "application/json"))
+}
+
+fn start_bare(runtime: &Runtime) -> Outcome<SocketAddr> {
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    runtime.spawn(warp::serve(route()).incoming(listener).run());
+    Ok(address)
+}
+
+fn start_guarded(runtime: &Runtime) -> Outcome<SocketAddr> {
+    let source = Source { name: Arc::from("policies/stackstate.rhai"), text: POLICY.to_owned() };
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+    let now = Timestamp::from(SystemTime::now());
+    let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
+    let (secret, kind) = Secret::parse(TOKEN)?;
+    let roles = vec![RoleName::parse("stackstate-power-user")?];
+    let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
+    engine.provision(&Provision { bootstrap, declared: Vec::new() }, now)?;
+
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+    let address = listener.local_addr()?;
+    let server = Server::new(Arc::new(engine));
+    runtime.spawn(server.serve(listener, warp::service(route()), std::future::pending()));
+    Ok(address)
+}
+
+/// Requests per second over all connections for one round.
+async fn measure(address: SocketAddr) -> Outcome<f64> {
+    let started = Instant::now();
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(address, started + ROUND))).collect();
+    let mut requests = 0_u32;
+    for client in clients {
+        requests += client.await??;
+    }
+    Ok(f64::from(requests) / started.elapsed().as_secs_f64())
+}
+
+async fn client(address: SocketAddr, end: Instant) -> io::Result<u32> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let request = format!("GET /api/server/status HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {TOKEN}\r\n\r\n");
+    let mut buffer = vec![0; 4096];
+    let mut requests = 0;
+    while Instant::now() < end {
+        stream.write_all(request.as_bytes()).await?;
+        let mut filled = 0;
+        while !is_whole(buffer.get(..filled).unwrap_or_default())? {
+            match stream.read(buffer.get_mut(filled..).unwrap_or_default()).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        requests += 1;
+    }
+    Ok(requests)
+}
+
+/// Whether the answer has arrived whole. An answer that is no success ends the run.
+fn is_whole(answer: &[u8]) -> io::Result<bool> {
+    let text = std::str::from_utf8(answer).map_err(io::Error::other)?;
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(io::Error::other(head.to_owned()));
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()).then(|| value.trim().parse().ok())?
+    });
+    Ok(length.is_some_and(|length: usize| body.len() >= length))
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
