@@ -31,3 +31,16 @@ deny("ANY /api/internal/**").unless(|request| request.has_role("stackstate-platf
     );
     assert_eq!(set.unwrap().rules().len(), 9);
 }
+
+#[test]
+fn permission_may_stand_for_no_route_and_a_rule_may_not() {
+    let set = load("permission(\"see-page\", []); role(\"a\").grants([\"see-page\"]);").unwrap();
+    let role = rolegate::token::RoleName::parse("a").unwrap();
+    assert_eq!(set.holds_permission(&[role], "see-page"), Some(true));
+    for rule in
+        ["role(\"a\").allow([])", "open([])", "authenticated([])", "deny([])", "role(\"a\").grants([])"]
+    {
+        let errors = load(&format!("{rule};")).unwrap_err();
+        assert!(errors.to_string().contains("this list is empty"), "{rule}: {errors}");
+    }
+}

@@ -306,7 +306,8 @@ impl Declaring {
     /// The items of a list, or the one value that stands for a list of one.
     fn list(&mut self, name: &str, what: &str, value: &Dynamic, position: Position) -> Vec<Dynamic> {
         let Ok(list) = value.as_array_ref() else { return vec![value.clone()] };
-        if list.is_empty() {
+        // A permission may stand for something that has no route: a page, or an answer to "who may".
+        if list.is_empty() && name != "permission" {
             let message = format!("`{name}` needs {what}, and this list is empty");
             self.note(position, message, usage(name).map(|usage| format!("write `{usage}`")));
         }
