@@ -122,6 +122,14 @@ impl FileAudit {
     }
 }
 
+impl Drop for FileAudit {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is just being started shares it for a moment. When
+        // this fails, the end of the process releases the lock.
+        let _ = self.file.unlock();
+    }
+}
+
 impl Audit for FileAudit {
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
         let (number, failures) = self.append(entry)?;

@@ -47,8 +47,12 @@ pub struct EmbeddedStore {
     /// `None` after a failure: then the next call opens the file again.
     opened: Mutex<Option<Arc<Opened>>>,
     /// Held as long as the store is open, so that no second process opens it.
-    _lock: File,
+    _lock: FolderLock,
 }
+
+/// The lock that keeps other processes out.
+#[derive(Debug)]
+struct FolderLock(File);
 
 /// Where the store is.
 #[derive(Debug)]
@@ -153,6 +157,14 @@ impl Store for EmbeddedStore {
     }
 }
 
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is just being started shares it for a moment. When
+        // this fails, the end of the process releases the lock.
+        let _ = self.0.unlock();
+    }
+}
+
 /// Turns a panic of redb, which files altered by others may cause, into an error.
 fn guard<T>(place: &Place, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(place.corrupt("reading it failed")))
@@ -170,13 +182,15 @@ impl Place {
         sync_folder(parent.unwrap_or(Path::new(".")))
     }
 
-    fn lock_folder(&self) -> Result<File, StoreError> {
+    fn lock_folder(&self) -> Result<FolderLock, StoreError> {
         let folder = File::open(&self.folder).map_err(|source| refused("open", &self.folder, source))?;
         match folder.try_lock() {
-            Ok(()) => Ok(folder),
+            Ok(()) => Ok(FolderLock(folder)),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: self.folder.clone() }),
             // Some network file systems lock no folders; redb's own lock on the file is still taken there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(folder),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Ok(FolderLock(folder))
+            }
             Err(TryLockError::Error(source)) => Err(refused("lock", &self.folder, source)),
         }
     }

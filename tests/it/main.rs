@@ -6,9 +6,13 @@ mod engine;
 mod policies;
 #[cfg(feature = "config")]
 mod policy_cases;
+#[cfg(feature = "embedded")]
+mod process;
 #[cfg(feature = "cli")]
 mod rolegate;
 mod store;
+#[cfg(feature = "embedded")]
+mod crash;
 #[cfg(feature = "cli")]
 mod sts;
 mod tidy;

@@ -1,0 +1,30 @@
+//! Processes that are killed while they change tokens: what was acknowledged stays.
+
+mod driver;
+
+use self::driver::{Driver, StoreClients};
+use crate::process;
+
+/// Rounds of the suite; `cargo run --release --example crash -- --rounds N` runs more.
+const ROUNDS: u64 = 200;
+
+#[test]
+fn killed_store_keeps_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut driver = Driver::new(folder.path(), 1);
+    for round in 0..ROUNDS {
+        let command = process::part("crash::clients", folder.path()).unwrap();
+        driver.round(round, command).unwrap();
+    }
+    let tally = driver.tally();
+    assert!(tally.created > 20 * ROUNDS && tally.deleted > 10 * ROUNDS, "too little happened: {tally:?}");
+    assert!(tally.unanswered > ROUNDS, "too few kills hit a change under way: {tally:?}");
+}
+
+/// The process that is killed; started by the test above.
+#[test]
+fn clients() {
+    if let Some(folder) = process::argument() {
+        StoreClients::run(&folder).unwrap();
+    }
+}
