@@ -114,6 +114,45 @@ impl CaseFile {
     /// Reads a file of cases. `file` is its name: it stands in every message, and tells which policy the
     /// cases belong to when they do not say.
     ///
+    /// ```
+    /// use rolegate::policy::cases::{CaseFile, run};
+    /// use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
+    ///
+    /// let script = r#"
+    ///     permission("read-settings", ["GET /api/settings"]);
+    ///     role("reader").grants(["read-settings"]);
+    ///     role("night").allow("POST /api/backup").when(|request| request.query("kind") == "full");
+    /// "#;
+    /// let cases = r#"
+    /// policies: [example.rhai]
+    /// principals:
+    ///   nobody: none                             # a request without a token
+    ///   reader: [reader]                         # a token with these roles
+    ///   backup: { roles: [night], name: backup } # unknown_roles, id and created may be said, too
+    /// matrix:                                    # one column for each principal; one word goes for all
+    ///   - principals: [nobody, reader, backup]
+    ///     rows:
+    ///       GET /api/settings:  [deny, allow, deny]
+    ///       PUT /api/settings:  deny
+    ///       GET /api/a/../b:    malformed
+    /// cases:
+    ///   - name: a full backup is allowed
+    ///     principal: backup
+    ///     request: POST /api/backup?kind=full
+    ///     time: 2026-03-01T02:00:00Z             # also headers and client_ip
+    ///     expect: allow
+    ///     rule: example.rhai:4                   # also permission, and failure of a condition
+    /// "#;
+    ///
+    /// let source = Source { name: "example.rhai".into(), text: script.to_owned() };
+    /// let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+    /// let file = CaseFile::read("example_test.yaml", cases.as_bytes())?;
+    /// let report = run(&file, &policies);
+    /// assert!(report.is_success(), "{report}");
+    /// assert_eq!(report.passed(), 10);
+    /// # Ok::<(), rolegate::policy::PolicyErrors>(())
+    /// ```
+    ///
     /// # Errors
     /// When the file is no file of cases, has none, or passes a limit: all problems, each with its place.
     pub fn read(file: &str, bytes: &[u8]) -> Result<Self, PolicyErrors> {

@@ -57,6 +57,37 @@ fn every_line_of_the_stackstate_policy_that_opens_a_route_is_held_by_a_case() ->
 }
 
 #[test]
+fn every_grant_too_many_or_too_few_is_noticed_where_it_opens_a_route() -> Outcome {
+    let file = read_cases(&folder().join("stackstate_test.yaml"))?;
+    let text = stackstate()?.text;
+    let policies = load(&text)?;
+    let roles = policies.roles().to_vec();
+    let (mut changed, mut unnoticed) = (0, Vec::new());
+    for permission in policies.permissions() {
+        // One that stands for no route changes no decision: the table of permissions has it.
+        if text.contains(&format!("permission(\"{permission}\", []);")) {
+            continue;
+        }
+        for role in &roles {
+            let holds = policies.holds_permission(std::slice::from_ref(role), permission) == Some(true);
+            let other = if holds {
+                without_grant(&text, role, permission).ok_or("a grant was not found")?
+            } else {
+                // Before the others, so that it decides where two permissions open a route.
+                format!("role(\"{role}\").grants([\"{permission}\"]);\n{text}")
+            };
+            changed += 1;
+            if cases::run(&file, &load(&other)?).failed() == 0 {
+                unnoticed.push(format!("{permission} of {role}, held: {holds}"));
+            }
+        }
+    }
+    assert_eq!(changed, 4 * 22, "four roles by the permissions that have routes");
+    assert!(unnoticed.is_empty(), "no case notices a change of\n{}", unnoticed.join("\n"));
+    Ok(())
+}
+
+#[test]
 fn tokens_in_the_hands_of_the_power_user_are_noticed() -> Outcome {
     let file = read_cases(&folder().join("stackstate_test.yaml"))?;
     let more = format!(
@@ -135,6 +166,14 @@ fn without_routes(line: &str) -> Option<String> {
     }
     let (start, routes) = line.split_once(", [\"")?;
     (start.starts_with("permission(") && routes.ends_with("]);")).then(|| format!("{start}, []);"))
+}
+
+/// The policy with one name taken out of the list that a role is granted.
+fn without_grant(text: &str, role: &RoleName, permission: &str) -> Option<String> {
+    let (before, list) = text.split_once(&format!("role(\"{role}\").grants(["))?;
+    let (list, after) = list.split_once("]);")?;
+    let shorter = list.replacen(&format!("\"{permission}\","), "", 1);
+    (shorter != list).then(|| format!("{before}role(\"{role}\").grants([{shorter}]);{after}"))
 }
 
 fn load(stackstate: &str) -> Outcome<PolicySet> {
