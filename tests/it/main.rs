@@ -12,6 +12,8 @@ mod process;
 mod rolegate;
 mod store;
 #[cfg(feature = "embedded")]
+mod full_disk;
+#[cfg(feature = "embedded")]
 mod crash;
 #[cfg(feature = "cli")]
 mod sts;

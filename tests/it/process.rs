@@ -21,3 +21,21 @@ pub(crate) fn part(test: &str, argument: &Path) -> io::Result<Command> {
 pub(crate) fn argument() -> Option<PathBuf> {
     env::var_os(ARGUMENT).map(PathBuf::from)
 }
+
+/// The same, in a process whose files cannot grow past so many blocks of 512 bytes.
+pub(crate) fn part_without_room(test: &str, argument: &Path, blocks: u32) -> io::Result<Command> {
+    let part = part(test, argument)?;
+    let mut command = Command::new("sh");
+    // Ignored, the signal becomes an error of the write, as on a disk that is full.
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"")]);
+    command.arg(part.get_program()).args(part.get_args());
+    command.env(ARGUMENT, argument).stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(command)
+}
+
+/// Takes the limit of this process away: the disk has room again.
+pub(crate) fn make_room() -> io::Result<()> {
+    let pid = std::process::id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status()?;
+    status.success().then_some(()).ok_or_else(|| io::Error::other("prlimit failed"))
+}

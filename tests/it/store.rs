@@ -234,6 +234,35 @@ mod embedded {
     }
 
     #[test]
+    fn folder_that_cannot_be_written_is_a_clear_error() {
+        let own = tempfile::tempdir().unwrap();
+        fs::set_permissions(own.path(), Permissions::from_mode(0o500)).unwrap();
+        // The superuser may write there all the same, but not among the kernel's objects.
+        let is_superuser = File::create(own.path().join("try")).is_ok();
+        let folder = if is_superuser { Path::new("/sys/kernel") } else { own.path() };
+        for folder in [folder.to_owned(), folder.join("new")] {
+            let error = EmbeddedStore::open(&folder).unwrap_err();
+            assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+            assert!(error.to_string().ends_with("or choose another data folder"), "{error}");
+        }
+        fs::set_permissions(own.path(), Permissions::from_mode(0o700)).unwrap();
+    }
+
+    #[test]
+    fn folder_that_is_a_file_and_file_that_is_a_folder_are_clear_errors() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
+        fs::write(&file, b"mine").unwrap();
+        let error = EmbeddedStore::open(&file).unwrap_err();
+        assert!(error.to_string().starts_with("cannot create `"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+
+        fs::create_dir(parent.path().join(FILE_NAME)).unwrap();
+        let error = EmbeddedStore::open(parent.path()).unwrap_err();
+        assert!(error.to_string().starts_with("cannot open `"), "{error}");
+    }
+
+    #[test]
     fn creation_that_was_interrupted_is_done_again() {
         let folder = tempfile::tempdir().unwrap();
         let half = folder.path().join("tokens.redb.new");
