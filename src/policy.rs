@@ -186,6 +186,11 @@ impl PolicySet {
         self.roles.names()
     }
 
+    /// What is wrong with naming this role at this place; `None` when there is such a role.
+    pub fn unknown_role(&self, role: &RoleName, location: &Location) -> Option<Problem> {
+        (!self.has_role(role.as_str())).then(|| compile::unknown_role(role, location, self.roles()))
+    }
+
     /// Whether there is a role of this name.
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.find(name).is_some()

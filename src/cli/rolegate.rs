@@ -3,10 +3,15 @@
 mod console;
 mod settings;
 mod show;
+mod policies;
+mod policy;
+mod serve;
 
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use console::{Console, Output};
+use policy::PolicyCommand;
+use serve::ServeArguments;
 use settings::{ConfigArguments, Surroundings};
 use std::ffi::OsString;
 
@@ -14,6 +19,8 @@ use std::ffi::OsString;
 const DONE: u8 = 0;
 /// What was asked for failed, or what was checked is not in order.
 const FAILED: u8 = 1;
+/// A second signal came before running requests were answered.
+const STOPPED_TWICE: u8 = 3;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -35,9 +42,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the server
+    Serve(ServeArguments),
     /// Look at the configuration
     #[command(subcommand, after_help = EXIT_CODES)]
     Config(ConfigCommand),
+    /// Look at the policies
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Policy(PolicyCommand),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions {
@@ -97,6 +109,8 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
     match parsed.command {
         Command::Config(ConfigCommand::Check(looking)) => check_config(&looking, surroundings, &mut console),
         Command::Config(ConfigCommand::Show(looking)) => show_config(&looking, surroundings, &mut console),
+        Command::Serve(arguments) => serve::run(&arguments, surroundings, &mut console),
+        Command::Policy(command) => policy::run(&command, surroundings, &mut console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "rolegate", &mut script);

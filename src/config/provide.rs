@@ -1,7 +1,7 @@
 //! What the configuration asks of the policies and of the token store, in their own words.
 
 use super::{Config, Located, Origin};
-use crate::bootstrap::{BOOTSTRAP_NAME, BootstrapBlock, DeclaredToken, Provision};
+use crate::bootstrap::{BootstrapBlock, DeclaredToken, Provision};
 use crate::policy::{Alias, CustomRole, Location, RoleBindings};
 use crate::token::RoleName;
 use std::sync::Arc;
@@ -39,15 +39,11 @@ impl Config {
         RoleBindings { aliases: aliases.collect(), custom: custom.collect() }
     }
 
-    /// Every role that a configured token holds, with the token's name.
-    pub fn roles_of_tokens(&self) -> impl Iterator<Item = (&str, &Located<RoleName>)> {
+    /// Every role that a configured token holds, each with its place.
+    pub fn roles_of_tokens(&self) -> impl Iterator<Item = (&RoleName, Location)> {
         let bootstrap = self.bootstrap.iter().flat_map(|block| &block.roles);
-        let bootstrap = bootstrap.map(|role| (BOOTSTRAP_NAME, role));
-        let declared = self
-            .tokens
-            .iter()
-            .flat_map(|token| token.roles.iter().map(|role| (token.name.value.as_str(), role)));
-        bootstrap.chain(declared)
+        let declared = self.tokens.iter().flat_map(|token| &token.roles);
+        bootstrap.chain(declared).map(|role| (&role.value, location(&role.origin)))
     }
 }
 

@@ -1,0 +1,157 @@
+//! Policies on disk: finds the files that the configuration or the command line names, reads and compiles them.
+
+use crate::config::{Config, Origin, read};
+use crate::policy::{
+    Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, ScriptLimits, Source,
+};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const POLICY_SUFFIX: &str = ".rhai";
+/// The most entries of a policy folder that are looked at.
+const FOLDER_MAX_ENTRIES: usize = 10_000;
+
+/// A file or folder, and who named it.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) path: PathBuf,
+    pub(super) by: Origin,
+}
+
+/// Why policies cannot be loaded from disk.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    /// A file or folder that is named cannot be read.
+    #[error("cannot read `{}`: {source} ({by})", path.display())]
+    Unreadable { path: PathBuf, by: Origin, source: io::Error },
+    /// A folder without what is looked for.
+    #[error("the folder `{}` holds no file that ends in `{suffix}` ({by})", path.display())]
+    EmptyFolder { path: PathBuf, by: Origin, suffix: &'static str },
+    /// More files than are looked at.
+    #[error("the folder `{}` holds more than {FOLDER_MAX_ENTRIES} files ({by})", path.display())]
+    FullFolder { path: PathBuf, by: Origin },
+    /// Too large, or no text.
+    #[error("`{}` {what}", path.display())]
+    Content { path: PathBuf, what: String },
+    /// The policies themselves are wrong.
+    #[error(transparent)]
+    Policy(#[from] PolicyErrors),
+}
+
+impl Named {
+    /// What an argument of the command line names.
+    pub(super) fn by_argument(path: &Path) -> Self {
+        Self { path: path.to_owned(), by: Origin::Flag("PATH") }
+    }
+
+    /// The policies that the configuration names.
+    pub(super) fn policies_of(config: &Config) -> Vec<Self> {
+        let policies = config.policies.iter();
+        policies.map(|named| Self { path: named.value.clone(), by: named.origin.clone() }).collect()
+    }
+
+    /// The file itself, or the files of the folder that end in `suffix`, by name.
+    pub(super) fn files(&self, suffix: &'static str) -> Result<Vec<PathBuf>, LoadError> {
+        let unreadable = |source| self.unreadable(source);
+        if !std::fs::metadata(&self.path).map_err(unreadable)?.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let mut files = Vec::new();
+        for (at, entry) in std::fs::read_dir(&self.path).map_err(unreadable)?.enumerate() {
+            if at >= FOLDER_MAX_ENTRIES {
+                return Err(LoadError::FullFolder { path: self.path.clone(), by: self.by.clone() });
+            }
+            let path = entry.map_err(unreadable)?.path();
+            let is_meant = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix));
+            // Through links: Kubernetes mounts a file as a link to one in a hidden folder.
+            if is_meant && path.is_file() {
+                files.push(path);
+            }
+        }
+        if files.is_empty() {
+            return Err(LoadError::EmptyFolder { path: self.path.clone(), by: self.by.clone(), suffix });
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Reads one of the files, of at most `limit_bytes`.
+    pub(super) fn bytes_of(&self, file: &Path, limit_bytes: usize) -> Result<Vec<u8>, LoadError> {
+        let mut contents = read(file, limit_bytes).map_err(|source| LoadError::Unreadable {
+            path: file.to_owned(),
+            by: self.by.clone(),
+            source,
+        })?;
+        if contents.bytes.len() > limit_bytes {
+            let what = format!("is larger than {limit_bytes} bytes");
+            return Err(LoadError::Content { path: file.to_owned(), what });
+        }
+        Ok(std::mem::take(&mut *contents.bytes))
+    }
+
+    fn unreadable(&self, source: io::Error) -> LoadError {
+        LoadError::Unreadable { path: self.path.clone(), by: self.by.clone(), source }
+    }
+}
+
+/// Reads all policies, each file once: it may be named by itself and by its folder.
+pub(super) fn sources(named: &[Named]) -> Result<Vec<Source>, LoadError> {
+    let mut sources: Vec<Source> = Vec::new();
+    for place in named {
+        for file in place.files(POLICY_SUFFIX)? {
+            let name: Arc<str> = Arc::from(&*file.to_string_lossy());
+            // One more than there may be is enough to be refused.
+            if sources.len() > SOURCES_MAX || sources.iter().any(|source| source.name == name) {
+                continue;
+            }
+            let text = String::from_utf8(place.bytes_of(&file, Limits::SOURCE_MAX_BYTES)?);
+            let text = text.map_err(|wrong| {
+                let what = format!("is not UTF-8 text: byte {} is wrong", wrong.utf8_error().valid_up_to());
+                LoadError::Content { path: file, what }
+            })?;
+            sources.push(Source { name, text });
+        }
+    }
+    Ok(sources)
+}
+
+/// Compiles policies on their own, without the roles of a configuration.
+pub(super) fn compile(
+    sources: &[Source],
+    bindings: &RoleBindings,
+    hear: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<PolicySet, PolicyErrors> {
+    let limits = ScriptLimits { printer: Printer::new(hear), ..ScriptLimits::default() };
+    PolicySet::load(sources, bindings, &limits)
+}
+
+/// Loads the policies of a configuration, with the roles that it adds, and looks whether the roles of its
+/// tokens are among them.
+pub(super) fn load(
+    config: &Config,
+    hear: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(Vec<Source>, PolicySet), LoadError> {
+    let sources = sources(&Named::policies_of(config))?;
+    let policies = compile(&sources, &config.bindings(), hear)?;
+    let roles = config.roles_of_tokens();
+    let unknown: Vec<_> =
+        roles.filter_map(|(role, location)| policies.unknown_role(role, &location)).collect();
+    if unknown.is_empty() { Ok((sources, policies)) } else { Err(PolicyErrors::from(unknown).into()) }
+}
+
+/// What policies amount to, in a few words.
+pub(super) fn summary(policies: &PolicySet) -> String {
+    format!(
+        "{}, {}, {}, version {}",
+        counted(policies.permissions().len(), "permission"),
+        counted(policies.roles().len(), "role"),
+        counted(policies.rules().len(), "rule"),
+        policies.version()
+    )
+}
+
+/// A number of things, in words.
+pub(super) fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}

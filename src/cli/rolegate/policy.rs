@@ -1,0 +1,237 @@
+//! `policy check` and `policy test`: whether policies load, and whether they answer as their cases expect.
+
+use super::console::Console;
+use super::policies::{self, LoadError, Named, counted};
+use super::settings::{ConfigArguments, Surroundings};
+use super::{DONE, EXIT_CODES, FAILED, Format};
+use crate::config::ConfigErrors;
+use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, CaseResult, Report};
+use crate::policy::{PolicyErrors, PolicySet, RoleBindings, Source};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const POLICY_SUFFIX: &str = ".rhai";
+const CASES_SUFFIX: &str = "_test.yaml";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Tell everything that is wrong with policies
+    ///
+    /// Without any PATH, the policies of the configuration are looked at, together with the roles that it adds and
+    /// the roles of its tokens.
+    #[command(after_help = EXIT_CODES)]
+    Check(PolicyArguments),
+    /// Run the cases that lie beside policies: those of NAME.rhai are in NAME_test.yaml
+    ///
+    /// Cases are run against the policies that they name, without the configuration.
+    #[command(after_help = EXIT_CODES)]
+    Test(PolicyArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PolicyArguments {
+    /// Policy files, files of cases, and folders of them
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArguments,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// Why a command about policies cannot answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("no cases were found; those of `NAME.rhai` belong into `NAME_test.yaml` beside it")]
+    NoCases,
+}
+
+pub(super) fn run(command: &PolicyCommand, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    match command {
+        PolicyCommand::Check(arguments) => check(arguments, surroundings, console),
+        PolicyCommand::Test(arguments) => test(arguments, surroundings, console),
+    }
+}
+
+fn check(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    let checked = arguments.checked(surroundings);
+    if arguments.output == Format::Json {
+        console.print(&format!("{:#}\n", check_json(&checked)));
+        return if checked.is_ok() { DONE } else { FAILED };
+    }
+    match checked {
+        Ok((sources, policies)) => {
+            for source in sources {
+                console.line(format_args!("{}: in order", source.name));
+            }
+            console.line(policies::summary(&policies));
+            DONE
+        }
+        Err(failure) => failure.tell(console),
+    }
+}
+
+fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    let mut passed = 0;
+    let mut failed = 0;
+    let mut told = Vec::new();
+    let files = match arguments.case_files(surroundings) {
+        Ok(files) => files,
+        Err(failure) => return failure.tell(console),
+    };
+    let mut is_success = true;
+    for (file, named) in &files {
+        let ran = run_file(file, named, |report| {
+            passed += report.passed();
+            failed += report.failed();
+            is_success &= report.is_success();
+            match arguments.output {
+                Format::Text => console.line(format_args!("{}: {report}", file.display())),
+                Format::Json => told.push(report_json(file, report)),
+            }
+        });
+        if let Err(error) = ran {
+            is_success = false;
+            let _ = Failure::from(error).tell(console);
+        }
+    }
+    if arguments.output == Format::Json {
+        let whole = json!({ "passed": passed, "failed": failed, "success": is_success, "files": told });
+        console.print(&format!("{whole:#}\n"));
+    } else if files.len() > 1 {
+        let cases = counted(passed + failed, "case");
+        console.line(format_args!(
+            "{}: {cases}: {passed} passed, {failed} failed",
+            counted(files.len(), "file")
+        ));
+    }
+    if is_success { DONE } else { FAILED }
+}
+
+/// Runs one file of cases against the policies that it names.
+fn run_file(file: &Path, named: &Named, each: impl FnOnce(&Report<'_>)) -> Result<(), LoadError> {
+    let bytes = named.bytes_of(file, CASES_MAX_BYTES)?;
+    let cases = CaseFile::read(&file.to_string_lossy(), &bytes)?;
+    let beside = |name: &str| Named { path: file.with_file_name(name), by: named.by.clone() };
+    let policies: Vec<Named> = cases.policies().iter().map(|name| beside(name)).collect();
+    let policies = policies::compile(&policies::sources(&policies)?, &RoleBindings::default(), |_| {})?;
+    each(&cases::run(&cases, &policies));
+    Ok(())
+}
+
+impl PolicyArguments {
+    fn checked(&self, surroundings: &Surroundings) -> Result<(Vec<Source>, PolicySet), Failure> {
+        if self.paths.is_empty() {
+            return Ok(policies::load(&self.config.load(surroundings)?, |_| {})?);
+        }
+        let named: Vec<Named> = self.paths.iter().map(|path| Named::by_argument(path)).collect();
+        let sources = policies::sources(&named)?;
+        let policies =
+            policies::compile(&sources, &RoleBindings::default(), |_| {}).map_err(LoadError::from)?;
+        Ok((sources, policies))
+    }
+
+    /// The files of cases, each with what named it.
+    fn case_files(&self, surroundings: &Surroundings) -> Result<Vec<(PathBuf, Named)>, Failure> {
+        let named: Vec<Named> = if self.paths.is_empty() {
+            Named::policies_of(&self.config.load(surroundings)?)
+        } else {
+            self.paths.iter().map(|path| Named::by_argument(path)).collect()
+        };
+        let mut files: Vec<(PathBuf, Named)> = Vec::new();
+        for place in named {
+            for file in place.files(CASES_SUFFIX)? {
+                let Some(cases) = cases_of(&file) else { continue };
+                if files.iter().all(|(known, _)| *known != cases) {
+                    files.push((cases, Named { path: place.path.clone(), by: place.by.clone() }));
+                }
+            }
+        }
+        if files.is_empty() { Err(Failure::NoCases) } else { Ok(files) }
+    }
+}
+
+/// The cases that belong to a policy, or the file itself when it is one of cases.
+fn cases_of(file: &Path) -> Option<PathBuf> {
+    let Some(name) = file.file_name()?.to_str()?.strip_suffix(POLICY_SUFFIX) else {
+        return Some(file.to_owned());
+    };
+    Some(file.with_file_name(format!("{name}{CASES_SUFFIX}"))).filter(|cases| cases.is_file())
+}
+
+impl Failure {
+    fn tell(&self, console: &mut Console<'_>) -> u8 {
+        match self {
+            Self::Config(errors) => errors.iter().for_each(|error| console.error(error)),
+            // These come with their label, and with the lines they are about.
+            Self::Load(LoadError::Policy(errors)) => console.remark(errors),
+            other => console.error(other),
+        }
+        FAILED
+    }
+}
+
+fn check_json(checked: &Result<(Vec<Source>, PolicySet), Failure>) -> Value {
+    match checked {
+        Ok((sources, policies)) => json!({
+            "valid": true,
+            "errors": [],
+            "files": sources.iter().map(|source| &*source.name).collect::<Vec<_>>(),
+            "permissions": policies.permissions().len(),
+            "roles": policies.roles().len(),
+            "rules": policies.rules().len(),
+            "version": policies.version().to_string(),
+        }),
+        Err(Failure::Load(LoadError::Policy(errors))) => {
+            json!({ "valid": false, "errors": problems_json(errors) })
+        }
+        Err(Failure::Config(errors)) => {
+            let told: Vec<Value> =
+                errors.iter().map(|error| json!({ "message": error.to_string() })).collect();
+            json!({ "valid": false, "errors": told })
+        }
+        Err(other) => json!({ "valid": false, "errors": [{ "message": other.to_string() }] }),
+    }
+}
+
+fn problems_json(errors: &PolicyErrors) -> Vec<Value> {
+    let problem = |problem: &crate::policy::Problem| {
+        json!({
+            "file": &*problem.location.file,
+            "line": problem.location.line,
+            "column": problem.location.column,
+            "message": problem.message,
+            "help": problem.help,
+        })
+    };
+    errors.problems().iter().map(problem).collect()
+}
+
+fn report_json(file: &Path, report: &Report<'_>) -> Value {
+    let problems: Vec<Value> =
+        report.problems().iter().map(|problem| json!({ "message": problem.message })).collect();
+    json!({
+        "file": file.to_string_lossy(),
+        "passed": report.passed(),
+        "failed": report.failed(),
+        "problems": problems,
+        "failures": report.results().iter().filter(|result| !result.is_passed()).map(case_json).collect::<Vec<_>>(),
+    })
+}
+
+fn case_json(result: &CaseResult<'_>) -> Value {
+    json!({
+        "case": result.case.title(),
+        "line": result.case.location.line,
+        "request": &*result.case.request.text,
+        "principal": &*result.case.principal.name,
+        "expected": result.case.expected.to_string(),
+        "got": result.got.to_string(),
+    })
+}

@@ -1,0 +1,221 @@
+//! `serve`: brings configuration, policies, store, audit log and engine together, and serves until told to stop.
+
+use super::console::Console;
+use super::policies::{self, LoadError, counted};
+use super::settings::{ConfigArguments, Surroundings};
+use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
+use crate::audit::AuditError;
+use crate::audit::file::FileAudit;
+use crate::config::{Config, ConfigErrors, Located, Log, Origin};
+use crate::engine::{Engine, OpenError, ProvisionError};
+use crate::policy::Source;
+use crate::server::{Limits, Server, wall_clock};
+use crate::store::StoreError;
+use crate::store::embedded::EmbeddedStore;
+use clap::Args;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::Level;
+
+/// How long work that was dropped may go on before the process ends.
+const ABANDONED: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ServeArguments {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot listen on `{address}` ({by}): {source}{}", advice(source))]
+    Listen { address: SocketAddr, by: Origin, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    #[error("the operating system refuses what a server needs: {0}")]
+    System(io::Error),
+}
+
+/// A server that is ready to serve.
+struct Ready {
+    listener: TcpListener,
+    server: Server,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+pub(super) fn run(arguments: &ServeArguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    match start(arguments, surroundings, console) {
+        Ok(code) => code,
+        Err(failure) => {
+            match failure {
+                Failure::Config(errors) => errors.iter().for_each(|error| console.error(error)),
+                // These come with their label, and with the lines they are about.
+                Failure::Load(LoadError::Policy(errors)) => console.remark(errors),
+                other => console.error(other),
+            }
+            FAILED
+        }
+    }
+}
+
+fn start(
+    arguments: &ServeArguments,
+    surroundings: &Surroundings,
+    console: &mut Console<'_>,
+) -> Result<u8, Failure> {
+    let config = arguments.config.load(surroundings)?;
+    config.warnings.iter().for_each(|warning| console.warning(warning));
+    log_to_standard_error(&config.log, console.colours);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
+    let code = runtime.block_on(async {
+        let ready = prepare(&config, console).await?;
+        Ok(ready.serve().await)
+    });
+    // A request that was dropped may still wait for the disk; the process does not wait for it.
+    runtime.shutdown_timeout(ABANDONED);
+    code
+}
+
+/// Everything up to the moment at which the server could answer. The address comes before the store, so
+/// that a second server by mistake changes nothing.
+async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Failure> {
+    let hear = |line: &str| tracing::info!(line, "a policy prints");
+    let (sources, policies) = policies::load(config, hear)?;
+    let listener = listen(&config.listen).await?;
+    let store = EmbeddedStore::open(&config.data_dir.value)?;
+    let audit = FileAudit::open(&config.audit_file.value)?;
+    let clock = wall_clock();
+    let told = policies::summary(&policies);
+    let engine = Engine::open(Box::new(store), Box::new(audit), policies, clock())?;
+    let provisioned = engine.provision(&config.provision(), clock())?;
+
+    console.line(format_args!("rolegate {}", env!("CARGO_PKG_VERSION")));
+    console.line(format_args!("policies   {} ({told})", names(&sources)));
+    let (folder, tokens) = (config.data_dir.value.display(), counted(engine.token_count(), "token"));
+    console.line(format_args!("store      {folder} ({tokens})"));
+    console.line(format_args!("audit      {}", config.audit_file.value.display()));
+    for report in provisioned {
+        console.line(format_args!("tokens     {report}"));
+    }
+    // Before the address is told: whoever reads it may send a signal at once.
+    let terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
+    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
+    let address = listener.local_addr().map_err(Failure::System)?;
+    console.line(format_args!("listening  http://{address}"));
+    let server = Server::new(Arc::new(engine)).with_limits(limits(&config.limits)).with_clock(clock);
+    Ok(Ready { listener, server, terminate, interrupt })
+}
+
+impl Ready {
+    /// Serves until the first signal, and on until running requests are answered or the second signal comes.
+    async fn serve(self) -> u8 {
+        let Self { listener, server, mut terminate, mut interrupt } = self;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async {
+            // An error is a sender that is gone, and that ends the server too.
+            let _ = stopped.await;
+        };
+        let mut stop = Some(stop);
+        let mut serving = std::pin::pin!(server.run(listener, shutdown));
+        loop {
+            tokio::select! {
+                () = &mut serving => return DONE,
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match stop.take() {
+                Some(stop) => {
+                    let _ = stop.send(());
+                }
+                None => return STOPPED_TWICE,
+            }
+        }
+    }
+}
+
+async fn listen(wanted: &Located<SocketAddr>) -> Result<TcpListener, Failure> {
+    TcpListener::bind(wanted.value).await.map_err(|source| Failure::Listen {
+        address: wanted.value,
+        by: wanted.origin.clone(),
+        source,
+    })
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop the other program, or choose another address with `--listen`",
+        io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has this address",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+        _ => "",
+    }
+}
+
+fn names(sources: &[Source]) -> String {
+    const SHOWN: usize = 3;
+    let names: Vec<&str> = sources.iter().take(SHOWN).map(|source| &*source.name).collect();
+    let more = sources.len().saturating_sub(SHOWN);
+    if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
+}
+
+fn limits(said: &crate::config::Limits) -> Limits {
+    Limits {
+        connections: said.connections,
+        header_fields: said.header_fields,
+        header_bytes: said.header_bytes,
+        body_bytes: said.body_bytes,
+        header_read_timeout: said.header_read_timeout,
+        body_read_timeout: said.body_read_timeout,
+        request_timeout: said.request_timeout,
+        write_timeout: said.write_timeout,
+        drain_timeout: said.drain_timeout,
+        linger_timeout: said.linger_timeout,
+    }
+}
+
+/// Sends log lines to standard error. A program that embeds this one may have its own log, which then stays.
+fn log_to_standard_error(log: &Log, colours: bool) {
+    let level = match log.level.value {
+        "error" => Level::ERROR,
+        "warn" => Level::WARN,
+        "debug" => Level::DEBUG,
+        "trace" => Level::TRACE,
+        _ => Level::INFO,
+    };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(colours);
+    let _ = if log.format.value == "json" {
+        tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
+    } else {
+        tracing::subscriber::set_global_default(builder.finish())
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Input, Variables, load, read};
+    use crate::server::Limits;
+
+    #[test]
+    fn limits_that_nobody_says_are_those_of_the_server() {
+        let (files, variables) = (["config/rolegate.yaml".into()], Variables::default());
+        let config = load(&Input { files: &files, variables: &variables, flags: &[], read: &read }).unwrap();
+        assert_eq!(super::limits(&config.limits), Limits::default());
+    }
+}
