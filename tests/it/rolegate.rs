@@ -206,3 +206,340 @@ mod configuration {
         assert!(told.out.contains("data_dir: data  # default"), "{}", told.out);
     }
 }
+
+const POLICY: &str = "role(\"reader\").allow(\"GET /api/server/**\");\nopen(\"GET /health\");\n";
+
+mod policies {
+    use super::{AUTHENTICATION, POLICY, Run, SERVER};
+
+    const CASES: &str =
+        "cases:\n  - name: health needs no token\n    request: GET /health\n    expect: allow\n";
+
+    #[test]
+    fn help_of_policy() {
+        insta::assert_snapshot!(Run::new(&["policy", "--help"]).whole());
+    }
+
+    #[test]
+    fn help_of_policy_check() {
+        insta::assert_snapshot!(Run::new(&["policy", "check", "--help"]).whole());
+    }
+
+    #[test]
+    fn help_of_policy_test() {
+        insta::assert_snapshot!(Run::new(&["policy", "test", "--help"]).whole());
+    }
+
+    fn configured(arguments: &[&str], policy: &str) -> Run {
+        Run::new(arguments)
+            .file("config/rolegate.yaml", SERVER)
+            .file("config/authentication.yaml", AUTHENTICATION)
+            .file("policy.rhai", policy)
+    }
+
+    #[test]
+    fn check_counts_what_the_policies_declare() {
+        insta::assert_snapshot!(configured(&["policy", "check"], POLICY).whole());
+        insta::assert_snapshot!(configured(&["policy", "check", "-o", "json"], POLICY).whole());
+    }
+
+    #[test]
+    fn check_shows_what_is_wrong_with_its_line() {
+        let broken = "role(\"reader\").allow(\"GTE /x\");\n";
+        insta::assert_snapshot!(configured(&["policy", "check", "policy.rhai"], broken).whole());
+        insta::assert_snapshot!(configured(&["policy", "check", "-o", "json"], broken).whole());
+    }
+
+    #[test]
+    fn check_holds_the_roles_of_the_configuration_against_the_policies() {
+        let other = "role(\"readers\").allow(\"GET /x\");\n";
+        insta::assert_snapshot!(configured(&["policy", "check"], other).whole());
+        // On its own the policy is in order.
+        assert_eq!(configured(&["policy", "check", "policy.rhai"], other).told().code, Some(0));
+    }
+
+    #[test]
+    fn check_says_which_files_cannot_be_read() {
+        insta::assert_snapshot!(Run::new(&["policy", "check", "none.rhai"]).whole());
+        insta::assert_snapshot!(Run::new(&["policy", "check", "."]).whole());
+        let run = Run::new(&["policy", "check"]).file("config/rolegate.yaml", SERVER);
+        insta::assert_snapshot!(run.file("config/authentication.yaml", AUTHENTICATION).whole());
+    }
+
+    #[test]
+    fn folders_give_their_policies_by_name() {
+        let run = Run::new(&["policy", "check", "p", "p/a.rhai"]).file("p/b.rhai", "open(\"GET /b\");");
+        let told = run.file("p/a.rhai", "open(\"GET /a\");").file("p/readme.md", "x").told();
+        assert!(
+            told.out.starts_with("p/a.rhai: in order\np/b.rhai: in order\n0 permissions, 0 roles, 2 rules"),
+            "{}",
+            told.out
+        );
+    }
+
+    #[test]
+    fn test_runs_the_cases_beside_the_policies() {
+        insta::assert_snapshot!(
+            configured(&["policy", "test"], POLICY).file("policy_test.yaml", CASES).whole()
+        );
+        let json = configured(&["policy", "test", "-o", "json"], POLICY).file("policy_test.yaml", CASES);
+        insta::assert_snapshot!(json.whole());
+        let folder = Run::new(&["policy", "test", "p"]).file("p/x.rhai", POLICY).file("p/x_test.yaml", CASES);
+        assert_eq!(folder.told().code, Some(0));
+        let file = Run::new(&["policy", "test", "p/x_test.yaml"]).file("p/x.rhai", POLICY);
+        assert_eq!(file.file("p/x_test.yaml", CASES).told().code, Some(0));
+    }
+
+    #[test]
+    fn test_fails_when_a_case_does_or_there_is_none() {
+        let denied = CASES.replace("allow", "deny");
+        let run = |arguments: &[&str]| configured(arguments, POLICY).file("policy_test.yaml", &denied);
+        insta::assert_snapshot!(run(&["policy", "test"]).whole());
+        insta::assert_snapshot!(run(&["policy", "test", "-o", "json"]).whole());
+        insta::assert_snapshot!(configured(&["policy", "test"], POLICY).whole());
+    }
+
+    #[test]
+    fn test_reports_cases_and_policies_that_do_not_load() {
+        let run = configured(&["policy", "test"], "role(").file("policy_test.yaml", CASES);
+        insta::assert_snapshot!(run.whole());
+        let run = configured(&["policy", "test", "-o", "json"], POLICY).file("policy_test.yaml", "cases: []");
+        insta::assert_snapshot!(run.whole());
+    }
+
+    #[test]
+    fn shipped_policies_answer_as_their_cases_expect() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let told = Run::new(&["policy", "test", &format!("{root}/policies")]).told();
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""), "{}", told.out);
+    }
+}
+
+#[cfg(unix)]
+mod serving {
+    use super::{AUTHENTICATION, POLICY, Run, SERVER};
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+
+    const TOKEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
+
+    /// A server that has told its address. It is killed when the test is over.
+    struct Running {
+        child: Child,
+        out: BufReader<ChildStdout>,
+        err: BufReader<ChildStderr>,
+        address: String,
+        /// What it told up to its address.
+        told: String,
+        folder: tempfile::TempDir,
+    }
+
+    #[expect(clippy::unwrap_used, reason = "a test that cannot run its server fails")]
+    impl Running {
+        fn start(run: Run) -> Self {
+            let Run { folder, mut command } = run;
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            let err = BufReader::new(child.stderr.take().unwrap());
+            let mut told = String::new();
+            while !told.contains("listening") {
+                assert!(out.read_line(&mut told).unwrap() > 0, "the server did not start: {told}");
+            }
+            let address = told.rsplit("http://").next().unwrap().trim_end().to_owned();
+            Self { child, out, err, address, told, folder }
+        }
+
+        /// The status line and the body of an answer.
+        fn get(&self, path: &str, token: Option<&str>) -> String {
+            let header = token.map(|token| format!("Authorization: ApiKey {token}\r\n")).unwrap_or_default();
+            let mut stream = TcpStream::connect(&self.address).unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        }
+
+        fn signal(&self, name: &str) {
+            let script = format!("kill -{name} {}", self.child.id());
+            assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+        }
+
+        fn wait_for_log(&mut self, text: &str) {
+            let mut line = String::new();
+            while !line.contains(text) {
+                line.clear();
+                assert!(self.err.read_line(&mut line).unwrap() > 0, "the log never said: {text}");
+            }
+        }
+
+        /// The exit code and what was told after the address.
+        fn end(&mut self) -> (Option<i32>, String, String) {
+            let (mut out, mut err) = (String::new(), String::new());
+            self.out.read_to_string(&mut out).unwrap();
+            self.err.read_to_string(&mut err).unwrap();
+            (self.child.wait().unwrap().code(), out, err)
+        }
+
+        /// The same folder, for another run.
+        fn again(mut self, arguments: &[&str]) -> Run {
+            let mut run = Run::new(arguments);
+            run.folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+            run.command.current_dir(run.folder.path());
+            run
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn configured(arguments: &[&str]) -> Run {
+        Run::new(arguments)
+            .file("config/rolegate.yaml", SERVER)
+            .file("config/authentication.yaml", AUTHENTICATION)
+            .file("policy.rhai", POLICY)
+    }
+
+    /// What was told, without what differs from run to run.
+    fn settled(text: &str) -> String {
+        let number = |word: &str| word.len() == 15 && word.bytes().all(|byte| byte.is_ascii_digit());
+        let settle = |word: &str| match word {
+            word if number(word) => "ID".to_owned(),
+            word if word.ends_with('Z') && word.contains("-") && word.contains(':') => "TIME".to_owned(),
+            word if word.starts_with("http://127.0.0.1:") => "http://127.0.0.1:PORT".to_owned(),
+            word if word == env!("CARGO_PKG_VERSION") => "VERSION".to_owned(),
+            word => word.to_owned(),
+        };
+        let lines = text.lines().map(|line| line.split(' ').map(settle).collect::<Vec<_>>().join(" "));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn help_of_serve() {
+        insta::assert_snapshot!(Run::new(&["serve", "--help"]).whole());
+    }
+
+    #[test]
+    fn server_tells_what_it_runs_with_answers_and_stops_on_each_signal() {
+        for signal in ["TERM", "INT"] {
+            let mut running = Running::start(configured(&["serve"]));
+            if signal == "TERM" {
+                insta::assert_snapshot!(settled(&running.told));
+            }
+            assert!(running.get("/health", None).starts_with("HTTP/1.1 200 "));
+            assert!(running.get("/api/server/info", Some(TOKEN)).starts_with("HTTP/1.1 200 "));
+            assert!(running.get("/api/server/info", None).starts_with("HTTP/1.1 401 "));
+            assert!(running.get("/api/security/tokens", Some(TOKEN)).starts_with("HTTP/1.1 403 "));
+            running.signal(signal);
+            let (code, out, err) = running.end();
+            assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+            assert!(!err.contains(TOKEN));
+        }
+    }
+
+    #[test]
+    fn token_is_created_once_and_kept_over_a_restart() {
+        let mut first = Running::start(configured(&["serve"]));
+        first.signal("TERM");
+        assert_eq!(first.end().0, Some(0));
+        let told = first.told.clone();
+        let second = Running::start(first.again(&["serve"]));
+        insta::assert_snapshot!(settled(&second.told));
+        let id = |text: &str| text.split(' ').find(|word| word.len() == 15).map(str::to_owned);
+        assert_eq!(id(&told), id(&second.told));
+        assert!(second.get("/api/server/info", Some(TOKEN)).starts_with("HTTP/1.1 200 "));
+    }
+
+    #[test]
+    fn second_signal_drops_running_requests() {
+        let mut running = Running::start(configured(&["serve"]));
+        let mut held = TcpStream::connect(&running.address).unwrap();
+        held.write_all(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab").unwrap();
+        // Another request on a connection of its own: when it is answered, the first one has been taken up.
+        running.get("/health", None);
+        running.signal("TERM");
+        running.wait_for_log("shutting down");
+        running.signal("TERM");
+        assert_eq!(running.end().0, Some(3));
+    }
+
+    #[test]
+    fn json_log_is_one_object_a_line() {
+        let mut running = Running::start(configured(&["serve"]).variable("ROLEGATE_LOG_FORMAT", "json"));
+        running.signal("TERM");
+        let (code, _, err) = running.end();
+        assert_eq!(code, Some(0));
+        assert!(err.contains("shutting down"));
+        for line in err.lines() {
+            let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(parsed["timestamp"].is_string() && parsed["level"].is_string(), "{line}");
+        }
+    }
+
+    #[test]
+    fn port_in_use_is_one_error_and_nothing_is_created() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let run = configured(&["serve", "--listen", &address]);
+        let folder = run.folder.path().join("data");
+        let mut run = run;
+        let output = run.command.output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap().replace(&address, "ADDRESS");
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+        insta::assert_snapshot!(err);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn address_of_another_machine_is_refused() {
+        insta::assert_snapshot!(configured(&["serve", "--listen", "192.0.2.1:1"]).whole());
+    }
+
+    #[test]
+    fn store_in_use_is_one_error_and_the_first_server_goes_on() {
+        let mut first = Running::start(configured(&["serve"]));
+        let mut second = configured(&["serve"]);
+        second.command.current_dir(first.folder.path());
+        let output = second.command.output().unwrap();
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+        insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap());
+        assert!(first.get("/health", None).starts_with("HTTP/1.1 200 "));
+        first.signal("TERM");
+        assert_eq!(first.end().0, Some(0));
+    }
+
+    #[test]
+    fn folders_and_files_that_are_something_else_are_refused_and_left_alone() {
+        insta::assert_snapshot!(configured(&["serve"]).file("data", "a file").whole());
+        let run = configured(&["serve"]).file("data/tokens.redb", "no store");
+        let file = run.folder.path().join("data/tokens.redb");
+        let mut run = run;
+        let output = run.command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap());
+        assert_eq!(std::fs::read(file).unwrap(), b"no store");
+        insta::assert_snapshot!(configured(&["serve"]).file("data/audit.jsonl", "no log\n").whole());
+    }
+
+    #[test]
+    fn wrong_configuration_and_policies_are_reported_before_anything_is_created() {
+        for (name, text) in [
+            ("config/rolegate.yaml", "rolegate:\n  lisen: 1\n"),
+            ("config/authentication.yaml", ""),
+            ("policy.rhai", "role(\"reader\").allwo(\"GET /x\");\n"),
+            ("policy.rhai", "role(\"raeder\").allow(\"GET /x\");\n"),
+        ] {
+            let mut run = configured(&["serve"]).file(name, text);
+            let output = run.command.output().unwrap();
+            assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]), "{name}");
+            assert!(String::from_utf8(output.stderr).unwrap().starts_with("error: "), "{name}");
+            assert!(!run.folder.path().join("data").exists(), "{name}");
+        }
+    }
+}
