@@ -122,7 +122,10 @@ impl PolicySet {
             if !problems.is_empty() {
                 loaded.declared.rules.retain(|rule| !rule.routes.is_empty());
             }
-            problems.extend(check::declares_something(&loaded.declared, sources));
+            // Nor is it missed when the reason for its absence is told.
+            if problems.is_empty() {
+                problems.extend(check::declares_something(&loaded.declared, sources));
+            }
             match compile::compile(loaded.declared, bindings, check::version(sources, bindings)) {
                 Ok(compiled) => {
                     problems.extend(check::unknown_roles(&compiled, &loaded.mentions));

@@ -129,7 +129,7 @@ fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Co
     match loaded {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| console.warning(warning));
-            for file in looking.config.files(surroundings) {
+            for file in looking.config.files.names(surroundings) {
                 console.line(format_args!("{}: in order", file.display()));
             }
             DONE

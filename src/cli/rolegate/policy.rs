@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::policies::{self, LoadError, Named, counted};
-use super::settings::{ConfigArguments, Surroundings};
+use super::settings::{FileArguments, Surroundings};
 use super::{DONE, EXIT_CODES, FAILED, Format};
 use crate::config::ConfigErrors;
 use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, CaseResult, Report};
@@ -35,7 +35,7 @@ pub(super) struct PolicyArguments {
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    config: ConfigArguments,
+    config: FileArguments,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -92,13 +92,25 @@ fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut 
             failed += report.failed();
             is_success &= report.is_success();
             match arguments.output {
-                Format::Text => console.line(format_args!("{}: {report}", file.display())),
+                Format::Text if report.is_success() => {
+                    console.line(format_args!("{}: {report}", file.display()));
+                }
+                Format::Text => console.line(format_args!("{}:\n{report}", file.display())),
                 Format::Json => told.push(report_json(file, report)),
             }
         });
         if let Err(error) = ran {
             is_success = false;
-            let _ = Failure::from(error).tell(console);
+            match arguments.output {
+                Format::Text => {
+                    Failure::from(error).tell(console);
+                }
+                Format::Json => {
+                    told.push(
+                        json!({ "file": file.to_string_lossy(), "errors": errors_json(&error.into()) }),
+                    );
+                }
+            }
         }
     }
     if arguments.output == Format::Json {
@@ -188,15 +200,17 @@ fn check_json(checked: &Result<(Vec<Source>, PolicySet), Failure>) -> Value {
             "rules": policies.rules().len(),
             "version": policies.version().to_string(),
         }),
-        Err(Failure::Load(LoadError::Policy(errors))) => {
-            json!({ "valid": false, "errors": problems_json(errors) })
+        Err(failure) => json!({ "valid": false, "errors": errors_json(failure) }),
+    }
+}
+
+fn errors_json(failure: &Failure) -> Vec<Value> {
+    match failure {
+        Failure::Load(LoadError::Policy(errors)) => problems_json(errors),
+        Failure::Config(errors) => {
+            errors.iter().map(|error| json!({ "message": error.to_string() })).collect()
         }
-        Err(Failure::Config(errors)) => {
-            let told: Vec<Value> =
-                errors.iter().map(|error| json!({ "message": error.to_string() })).collect();
-            json!({ "valid": false, "errors": told })
-        }
-        Err(other) => json!({ "valid": false, "errors": [{ "message": other.to_string() }] }),
+        other => vec![json!({ "message": other.to_string() })],
     }
 }
 

@@ -12,16 +12,23 @@ const FILES_DEFAULT: [&str; 2] = ["config/rolegate.yaml", "config/authentication
 /// Which configuration a command takes.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
+    #[command(flatten)]
+    pub(super) files: FileArguments,
+    /// Where to listen, such as 127.0.0.1:8080; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The folder of the token store
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+}
+
+/// Which files a command takes its configuration from.
+#[derive(Debug, Args)]
+pub(super) struct FileArguments {
     /// A configuration file; give several, and each is laid over those before it. Without any, the files of
     /// ROLEGATE_CONFIG are read, or else config/rolegate.yaml and config/authentication.yaml
     #[arg(short = 'c', long = "config", value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
-    /// Where to listen, such as 127.0.0.1:8080; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS")]
-    pub(super) listen: Option<String>,
-    /// The folder of the token store
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) data_dir: Option<String>,
+    files: Vec<PathBuf>,
 }
 
 /// What the process was started with.
@@ -42,25 +49,37 @@ impl Surroundings {
 }
 
 impl ConfigArguments {
+    /// Reads the configuration.
+    pub(super) fn load(&self, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
+        let flag = |key, name, value: &Option<String>| value.clone().map(|value| Flag { key, name, value });
+        let listen = flag("rolegate.listen", "--listen", &self.listen);
+        let data_dir = flag("rolegate.data_dir", "--data-dir", &self.data_dir);
+        let flags: Vec<Flag> = listen.into_iter().chain(data_dir).collect();
+        self.files.load_with(surroundings, &flags)
+    }
+}
+
+impl FileArguments {
     /// The files that are read.
-    pub(super) fn files(&self, surroundings: &Surroundings) -> Vec<PathBuf> {
+    pub(super) fn names(&self, surroundings: &Surroundings) -> Vec<PathBuf> {
         if !self.files.is_empty() {
             return self.files.clone();
         }
         match surroundings.variables.get(FILES_VARIABLE) {
             Ok(files) => std::env::split_paths(files).filter(|file| !file.as_os_str().is_empty()).collect(),
-            Err(_) => FILES_DEFAULT.map(PathBuf::from).to_vec(),
+            Err(VariableError::Missing) => FILES_DEFAULT.map(PathBuf::from).to_vec(),
+            // Set, and to nothing that names a file: an error, and not the files of the default.
+            Err(VariableError::Empty | VariableError::NotUtf8) => Vec::new(),
         }
     }
 
     /// Reads the configuration.
     pub(super) fn load(&self, surroundings: &Surroundings) -> Result<Config, ConfigErrors> {
-        let listen =
-            self.listen.clone().map(|value| Flag { key: "rolegate.listen", name: "--listen", value });
-        let data_dir =
-            self.data_dir.clone().map(|value| Flag { key: "rolegate.data_dir", name: "--data-dir", value });
-        let flags: Vec<Flag> = listen.into_iter().chain(data_dir).collect();
-        let files = self.files(surroundings);
-        load(&Input { files: &files, variables: &surroundings.variables, flags: &flags, read: &read })
+        self.load_with(surroundings, &[])
+    }
+
+    fn load_with(&self, surroundings: &Surroundings, flags: &[Flag]) -> Result<Config, ConfigErrors> {
+        let files = self.names(surroundings);
+        load(&Input { files: &files, variables: &surroundings.variables, flags, read: &read })
     }
 }
