@@ -12,7 +12,7 @@ use crate::engine::{Answer, Engine, Forbidden, Permit};
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{AUTHORIZATION, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
@@ -91,16 +91,14 @@ where
     ) -> Answered<B> {
         let (head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        let refuse = |mut reply: Reply| {
-            // Reading a body that nobody asked for could take for ever.
-            if has_body {
-                reply::close(reply.headers_mut());
-            }
-            own(reply)
-        };
+        // Reading a body that nobody asked for could take for ever.
+        let refuse = |reply: Reply| own(if has_body { reply::closing(reply) } else { reply });
+        // After a request that can be read in two ways nobody knows where the next one begins.
+        let refuse_malformed =
+            |failure: Failure, line: &Line| own(reply::closing(failure.reply(&line.request_id, now)));
         if let Err(limit) = self.check_headers(&head.headers) {
             line.note(&limit);
-            return refuse(Failure::from(limit).reply(&line.request_id, now));
+            return refuse_malformed(limit.into(), line);
         }
         let read = Request::read(head.method, &head.uri, head.version, head.headers, Some(peer.ip()));
         let request = match read {
@@ -108,7 +106,7 @@ where
             Err(cause) => {
                 line.note(&cause);
                 self.observe(|observer| observer.refused(&cause));
-                return refuse(Failure::from(cause).reply(&line.request_id, now));
+                return refuse_malformed(cause.into(), line);
             }
         };
         line.path = Some(request.path().clone());
@@ -137,14 +135,14 @@ where
     ) -> Answered<B> {
         let closing = |failure: Failure, line: &mut Line| {
             line.note(&failure.message);
-            let mut reply = failure.reply(&line.request_id, now);
-            reply::close(reply.headers_mut());
-            own(reply)
+            own(reply::closing(failure.reply(&line.request_id, now)))
         };
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.limits.body_bytes {
             return closing(Failure::from(super::BodyError::TooLarge), line);
         }
+        // Parsers differ over chunks more than over anything else, so that nothing may follow them.
+        let is_chunked = request.header(TRANSFER_ENCODING.as_str()).is_some();
         let Some(mut handed) = rebuild(request, uri) else {
             return closing(Failure::internal(), line);
         };
@@ -161,6 +159,7 @@ where
             return closing(error.into(), line);
         }
         match answered {
+            Ok(Ok(response)) if is_chunked => reply::closing(response).map(Either::Right),
             Ok(Ok(response)) => response.map(Either::Right),
             Err(_) => {
                 let late = "the request was not answered in time; it may still take effect";

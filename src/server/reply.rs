@@ -153,8 +153,9 @@ pub(super) fn empty(status: StatusCode) -> Reply {
 }
 
 /// Makes the connection end with this answer.
-pub(super) fn close(headers: &mut HeaderMap) {
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+pub(super) fn closing<B>(mut reply: Response<B>) -> Response<B> {
+    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    reply
 }
 
 /// Adds what every answer has. Routes may set their own caching.

@@ -10,6 +10,8 @@ mod policy_cases;
 mod process;
 #[cfg(feature = "cli")]
 mod rolegate;
+#[cfg(feature = "server")]
+mod server;
 mod store;
 #[cfg(feature = "embedded")]
 mod full_disk;

@@ -14,6 +14,9 @@ pub(super) struct Fields(Vec<(String, Value)>);
 impl Fields {
     /// Reads a body.
     pub(super) fn read(body: &[u8]) -> Result<Self, Failure> {
+        if body.is_empty() {
+            return Err(Failure::bad_request("the request has no body, but it takes a JSON object"));
+        }
         serde_json::from_slice(body)
             .map_err(|error| Failure::bad_request(format!("the request body: {error}")))
     }
@@ -146,7 +149,7 @@ mod tests {
         let told = ["", "{", "[]", "5", r#"{"a":1,"a":2}"#, "{} x", "{\"a\":\u{1}}"]
             .map(|body| refusal(Fields::read(body.as_bytes())));
         insta::assert_snapshot!(told.join("\n"), @r"
-        the request body: EOF while parsing a value at line 1 column 0
+        the request has no body, but it takes a JSON object
         the request body: EOF while parsing an object at line 1 column 1
         the request body: invalid type: sequence, expected a JSON object at line 1 column 0
         the request body: invalid type: integer `5`, expected a JSON object at line 1 column 1
