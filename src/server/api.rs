@@ -138,3 +138,43 @@ fn only_get(permit: &Permit) -> Result<(), Failure> {
         _ => Err(Failure::method_not_allowed("GET, HEAD")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::MemoryAudit;
+    use crate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
+    use crate::store::memory::MemoryStore;
+    use http_body_util::{BodyExt as _, Full};
+    use tower_service::Service as _;
+
+    #[tokio::test]
+    async fn handlers_do_not_run_without_a_permit() {
+        let source = Source { name: "p.rhai".into(), text: r#"open("ANY /**");"#.to_owned() };
+        let policies =
+            PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap();
+        let (store, audit) = (Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()));
+        let engine = Arc::new(Engine::open(store, audit, policies, Timestamp::EPOCH).unwrap());
+        let (_sender, draining) = watch::channel(false);
+        let api = Api::new(engine, Arc::new(|| Timestamp::EPOCH), draining);
+        let mut service = warp::service(routes(&api));
+        for (method, path) in [
+            ("GET", "/health"),
+            ("GET", "/api/server/info"),
+            ("GET", "/api/server/status"),
+            ("GET", "/api/security/tokens"),
+            ("POST", "/api/security/tokens"),
+            ("DELETE", "/api/security/tokens/107484341630693"),
+            ("GET", "/api/user/session/availableRoles"),
+            ("GET", "/api/user/authorization/for?permission=x"),
+            ("GET", "/nothing"),
+        ] {
+            let request = http::Request::builder().method(method).uri(path);
+            let request = request.body(Full::new(Bytes::from_static(b"{}"))).unwrap();
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{method} {path}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert!(body.starts_with(br#"{"_type":"ErrorsResponse""#), "{body:?}");
+        }
+    }
+}

@@ -1,5 +1,13 @@
 //! The HTTP front over raw sockets, against a real server on a free port.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "tests and their helpers fail by panicking, and corpora print their counts"
+)]
+
 mod api;
 mod client;
 mod corpus;

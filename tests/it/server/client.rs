@@ -57,10 +57,15 @@ impl Client {
 
     /// Sends bytes. The server may have closed the connection before the last of them, which is its right.
     pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        if let Err(error) = self.stream.write_all(bytes.as_ref()) {
+        if let Err(error) = self.send_all(bytes) {
             let closed = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted];
             assert!(closed.contains(&error.kind()), "{error}");
         }
+    }
+
+    /// Sends bytes, all of them.
+    pub(super) fn send_all(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
     }
 
     /// The next final answer; `None` when the server closed the connection instead.

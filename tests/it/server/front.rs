@@ -109,7 +109,8 @@ fn body_of_the_default_limit_is_read_and_one_byte_more_is_413() {
 fn denied_upload_is_answered_and_the_connection_closed() {
     let (world, _) = start(|_| {});
     let mut client = world.connect();
-    client.send(request("POST", "/api/a", None, &"x".repeat(2 * Limits::BODY_MAX_BYTES)));
+    let upload = request("POST", "/api/a", None, &"x".repeat(2 * Limits::BODY_MAX_BYTES));
+    client.send_all(upload).expect("the server reads on after its answer, so that the client gets to see it");
     let answer = client.response().unwrap();
     assert_eq!((answer.status, answer.header("connection")), (401, Some("close")));
     assert_eq!(client.rest(), b"");
@@ -172,6 +173,21 @@ fn body_is_asked_for_only_once_the_request_is_permitted() {
     client.send(head(None));
     assert_eq!(client.any_response("POST").unwrap().status, 401);
     assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn body_that_is_announced_as_too_long_is_not_asked_for() {
+    let (world, _) = start(|_| {});
+    let head = |bytes: usize| {
+        format!(
+            "POST /open/a HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {bytes}\r\n\r\n"
+        )
+    };
+    for (bytes, status) in [(Limits::BODY_MAX_BYTES, 100), (Limits::BODY_MAX_BYTES + 1, 413)] {
+        let mut client = world.connect();
+        client.send(head(bytes));
+        assert_eq!(client.any_response("POST").unwrap().status, status);
+    }
 }
 
 #[test]

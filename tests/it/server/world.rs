@@ -27,7 +27,6 @@ const DAY_MS: i64 = 86_400_000;
 /// A running server.
 pub(super) struct World {
     pub address: SocketAddr,
-    pub engine: Arc<Engine>,
     pub record: Arc<Record>,
     now: Arc<AtomicI64>,
     log: Log,
@@ -82,24 +81,16 @@ pub(super) struct Reached {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl World {
-    /// A server with these policies.
-    pub(super) fn start(policies: PolicySet, behind: Behind, limits: Limits) -> Self {
-        let store = MemoryStore::new();
-        let engine =
-            Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, BEGINNING).unwrap();
-        Self::start_with(engine, behind, limits)
-    }
-
     /// A server around this engine.
     pub(super) fn start_with(engine: Engine, behind: Behind, limits: Limits) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (engine, record, log) = (Arc::new(engine), Arc::<Record>::default(), Log::default());
+        let (record, log) = (Arc::<Record>::default(), Log::default());
         let now = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let clock = Arc::clone(&now);
         let observer: Arc<dyn Observe> = Arc::clone(&record) as _;
-        let server = Server::new(Arc::clone(&engine))
+        let server = Server::new(Arc::new(engine))
             .with_limits(limits)
             .with_clock(Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))))
             .with_observer(observer);
@@ -125,7 +116,7 @@ impl World {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(serve);
         });
-        Self { address, engine, record, now, log, shutdown: Some(shutdown), thread: Some(thread) }
+        Self { address, record, now, log, shutdown: Some(shutdown), thread: Some(thread) }
     }
 
     pub(super) fn connect(&self) -> Client {
