@@ -67,6 +67,9 @@ impl ConfigFile {
         let text = String::from_utf8(bytes).map_err(|_| unusable(path, "it is not UTF-8"))?;
         check_events(&text).map_err(|reason| unusable(path, &reason))?;
         let value: Value = serde_yaml::from_str(&text).map_err(|error| unusable(path, &place_of(&error)))?;
+        if !keys_are_words(&value) {
+            return Err(unusable(path, "a key in it is a list or a mapping"));
+        }
         match value {
             Value::Null => Ok(Self { exists: true, ..empty }),
             Value::Mapping(root) => Self { exists: true, root, ..empty }.normalised(),
@@ -240,6 +243,20 @@ fn text_of(mapping: &Mapping, key: &str) -> String {
     }
 }
 
+/// Whether every key fits on a line. Others are legal YAML, but nobody's settings, and would not be
+/// written back as they were.
+fn keys_are_words(value: &Value) -> bool {
+    match value {
+        Value::Sequence(items) => items.iter().all(keys_are_words),
+        Value::Mapping(entries) => entries.iter().all(|(key, value)| {
+            let is_word = matches!(key, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_));
+            is_word && keys_are_words(value)
+        }),
+        Value::Tagged(tagged) => keys_are_words(&tagged.value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 fn node_of(value: &Value) -> Node {
     match value {
         Value::Null => Node::Bare("null".to_owned()),
@@ -329,5 +346,38 @@ fn create_private(path: &Path) -> io::Result<fs::File> {
             options.open(path)
         }
         opened => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic_and_what_is_read_is_written(words in prop::collection::vec(
+            prop_oneof![
+                "(contexts|name|context|url|current-context|a): ?",
+                "[-?:,\\[\\]{}#&*!|>'\"%@` \n\t~.0-9a-c]{0,4}",
+                "(\n|\n  |\n    |- |\n- |---\n|\\.\\.\\.\n|!!str |&x |\\*x)",
+            ],
+            0..24,
+        )) {
+            let folder = tempfile::tempdir().map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let path = folder.path().join("config.yaml");
+            fs::write(&path, words.concat()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            if let Ok(mut file) = ConfigFile::read(&path) {
+                let before: Vec<String> = file.contexts().into_iter().map(|(name, _)| name).collect();
+                file.save("new", &Context::default());
+                file.write().map_err(|failure| TestCaseError::fail(failure.to_string()))?;
+                let after = ConfigFile::read(&path).map_err(|failure| {
+                    TestCaseError::fail(format!("{failure}: {:?}", fs::read(&path).map(String::from_utf8)))
+                })?;
+                let names: Vec<String> = after.contexts().into_iter().map(|(name, _)| name).collect();
+                prop_assert!(names.starts_with(&before) && names.contains(&"new".to_owned()));
+                prop_assert_eq!(after.current(), "new");
+            }
+        }
     }
 }

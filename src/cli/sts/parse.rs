@@ -260,6 +260,7 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::cli::sts::tree::ROOT;
+    use proptest::prelude::*;
 
     fn parse(line: &[&str]) -> Result<Invocation, FlagError> {
         let args: Vec<String> = line.iter().map(|arg| (*arg).to_owned()).collect();
@@ -316,5 +317,23 @@ mod tests {
         let read = parse(&["service-token", "create", "--roles", "a,b", "--roles=c", "-nx", "-ny"]).unwrap();
         assert_eq!(read.list("roles"), ["a", "b", "c"]);
         assert_eq!(read.text("name"), Some("y"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_makes_it_panic(words in prop::collection::vec(
+            prop_oneof![
+                ".{0,6}",
+                "-{0,3}[a-zäh=,\"]{0,4}",
+                "(service-token|create|context|save|help|--name|-n|-o=json|--roles|-vv|--|-|--id=-1|-i)",
+            ],
+            0..8,
+        )) {
+            let (called, rest) = find(&ROOT, &words);
+            prop_assert!(rest.len() <= words.len());
+            if let Ok(invocation) = read(called, rest) {
+                invocation.missing(false);
+            }
+        }
     }
 }

@@ -306,6 +306,7 @@ fn file_that_is_broken_is_told_and_left_alone() {
         ("- a\n", "it holds no settings"),
         ("a: [1\n", "it is not YAML: line"),
         ("a: 1\na: 2\n", "it is not YAML"),
+        ("? {a: b}\n: 1\n", "a key in it is a list or a mapping"),
         ("a: &x 1\nb: *x\n", "line 2: aliases are not read"),
         (&deep, "nested more than 32 deep"),
         (&large, "larger than 1 MiB"),

@@ -226,6 +226,20 @@ fn base_is_composed_of_url_and_path() {
 }
 
 #[test]
+fn proxy_of_the_environment_is_used_but_not_for_this_machine() {
+    let proxy = Server::silent();
+    let list = || Sts::of("service-token list").env("HTTP_PROXY", proxy.url());
+    let outcome = list().arg("--url=http://h.example").arg("--service-token").arg(TOKEN).run();
+    assert_eq!(outcome.code, 4);
+    assert_eq!(proxy.lines(), ["CONNECT h.example:80"]);
+    assert!(!proxy.seen()[0].headers.values().any(|value| value.contains(TOKEN)));
+
+    let server = listing();
+    assert_eq!(list().server(&server).run().code, 0);
+    assert_eq!(proxy.lines().len(), 1);
+}
+
+#[test]
 fn timeout_is_read_and_limited() {
     for (text, fits) in
         [("1h", true), ("30s", true), ("3601s", false), ("0s", false), ("5", false), ("x", false)]
