@@ -99,14 +99,20 @@ pub(super) fn version(sources: &[Source], bindings: &RoleBindings) -> PolicyVers
 
 /// The problems with the lines that they are about.
 pub(super) fn with_lines(mut problems: Vec<Problem>, sources: &[SourceText]) -> PolicyErrors {
+    let source_of = |problem: &Problem| sources.iter().find(|source| source.name == problem.location.file);
     for problem in &mut problems {
-        let Some(source) = sources.iter().find(|source| source.name == problem.location.file) else {
-            continue;
-        };
-        if let Some(literal) = problem.literal.take() {
+        if let Some(literal) = problem.literal.take()
+            && let Some(source) = source_of(problem)
+        {
             source.point_at_literal(problem, &literal);
         }
-        source.show_line(problem);
+    }
+    // Those that are not told about need no lines.
+    let mut problems = PolicyErrors::from(problems).into_problems();
+    for problem in &mut problems {
+        if let Some(source) = source_of(problem) {
+            source.show_line(problem);
+        }
     }
     PolicyErrors::from(problems)
 }

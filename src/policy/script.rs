@@ -101,7 +101,7 @@ impl Limits {
         time: Duration::from_secs(10),
         call_levels: 32,
         expression_depth: 64,
-        string_bytes: 64 * 1024,
+        string_bytes: 8 * 1024,
         list_items: 10_000,
         map_entries: 1_000,
         variables: 256,

@@ -12,6 +12,8 @@ mod process;
 mod rolegate;
 #[cfg(feature = "server")]
 mod server;
+mod corpus_scripts;
+mod policies;
 mod store;
 #[cfg(feature = "embedded")]
 mod full_disk;

@@ -1,31 +1,47 @@
-//! Keeps captures constant: a closure sees the values that its variables have, and changes none of them.
+//! Keeps captures constant: a closure sees the values that its variables had when it was made.
 //!
-//! Rhai turns a captured variable into one that closure and surroundings share. Such a variable could reach
-//! itself through a closure that is stored in it, and its memory would then never be returned. So a captured
-//! variable is never assigned to, no list or map takes in a function (see `functions`), and a condition gets
-//! its captures as copies, which carry nothing from one evaluation into the next.
+//! Left to itself, rhai turns a captured variable into one that closure and surroundings share behind a lock.
+//! Such a variable could reach itself through a closure stored in it, and its memory would never be returned;
+//! it would carry state from one evaluation into the next; and a closure that meets its own lock sleeps for
+//! 50 ms. So captured variables cannot be changed, and are read through a resolver that hands out copies:
+//! rhai shares no variable that a resolver has answered for.
 
+use super::guard::{self, Hit};
 use super::source::SourceText;
 use crate::policy::error::Problem;
-use rhai::{AST, ASTNode, Dynamic, Expr, FnPtr, Stmt};
+use parking_lot::RwLock;
+use rhai::{AST, ASTNode, Dynamic, Engine, Expr, FnPtr, Stmt};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-/// The most values that may be captured, one within another.
-const DEPTH_MAX: usize = 16;
+/// The most values that functions may hold, all in one value together.
+const HELD_MAX: usize = 512;
+/// The most values that may hold each other, one within another.
+const DEPTH_MAX: usize = 32;
 
-/// Refuses assignments to variables that a closure of the script captures.
-pub(super) fn refuse_assignments(ast: &AST, source: &SourceText, problems: &mut Vec<Problem>) {
-    let mut captured = BTreeSet::new();
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
+/// The names of the variables that closures of a script capture.
+pub(super) fn captured(tree: &AST) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    tree.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Stmt(Stmt::Share(variables))) = path.last() {
-            captured.extend(variables.iter().map(|(variable, _)| variable.as_str().to_owned()));
+            names.extend(variables.iter().map(|(variable, _)| variable.as_str().to_owned()));
         }
         true
     });
+    names
+}
+
+/// Refuses assignments to captured variables.
+pub(super) fn refuse_assignments(
+    tree: &AST,
+    captured: &BTreeSet<String>,
+    source: &SourceText,
+    problems: &mut Vec<Problem>,
+) {
     if captured.is_empty() {
         return;
     }
-    ast.walk(&mut |path: &[ASTNode<'_>]| {
+    tree.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Stmt(Stmt::Assignment(assignment))) = path.last()
             && let Some((name, position)) = assigned_variable(&assignment.1.lhs)
             && captured.contains(name)
@@ -37,6 +53,38 @@ pub(super) fn refuse_assignments(ast: &AST, source: &SourceText, problems: &mut 
         }
         true
     });
+}
+
+/// Hands out copies of captured variables, and refuses values in which functions hold more than they may.
+#[expect(deprecated, reason = "rhai marks what may change with its versions so; the version is pinned")]
+pub(super) fn resolve_with(engine: &mut Engine, captured: Arc<RwLock<BTreeSet<String>>>) {
+    engine.on_var(move |name, _, context| {
+        let Some(value) = context.scope().get(name) else { return Ok(None) };
+        let mut room = HELD_MAX;
+        if !holds_little(value, false, &mut room, DEPTH_MAX) {
+            return Err(guard::stop(Hit::Held));
+        }
+        Ok(captured.read().contains(name).then(|| value.clone()))
+    });
+}
+
+/// Whether the functions in a value hold no more than `room` values, which rhai's limits do not see.
+fn holds_little(value: &Dynamic, within_function: bool, room: &mut usize, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    if within_function {
+        let Some(rest) = room.checked_sub(1) else { return false };
+        *room = rest;
+    }
+    if let Some(function) = value.read_lock::<FnPtr>() {
+        return function.iter_curry().all(|held| holds_little(held, true, room, depth));
+    }
+    if let Ok(list) = value.as_array_ref() {
+        return list.iter().all(|item| holds_little(item, within_function, room, depth));
+    }
+    if let Ok(map) = value.as_map_ref() {
+        return map.values().all(|item| holds_little(item, within_function, room, depth));
+    }
+    true
 }
 
 /// The variable that an assignment changes, wholly or in part.

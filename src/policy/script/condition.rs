@@ -116,10 +116,32 @@ pub(super) fn explain(error: &EvalAltResult) -> String {
 
 /// An error of rhai in words, without its place.
 pub(super) fn message(error: &EvalAltResult) -> String {
-    let text = error.to_string();
+    let text = match error {
+        EvalAltResult::ErrorRuntime(thrown, _) if thrown.is_string() => thrown.to_string(),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+            format!("there is no function `{}`", signature_in_words(signature))
+        }
+        EvalAltResult::ErrorTerminated(reason, _) => reason.to_string(),
+        _ => error.to_string(),
+    };
     let place = format!(" ({})", error.position());
     let mut letters = text.strip_suffix(&place).unwrap_or(&text).chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A function with the types of its arguments, named as the documentation names them.
+pub(super) fn signature_in_words(signature: &str) -> String {
+    const TYPES: [(&str, &str); 8] = [
+        ("&str | ImmutableString | String", "text"),
+        ("i64", "integer"),
+        ("f64", "decimal number"),
+        ("bool", "boolean"),
+        ("char", "character"),
+        ("array", "list"),
+        ("Fn", "function"),
+        (" (", "("),
+    ];
+    TYPES.iter().fold(signature.to_owned(), |text, (rhai, ours)| text.replace(rhai, ours))
 }
 
 /// Registers what conditions see.
@@ -139,7 +161,7 @@ pub(super) fn register(engine: &mut Engine) {
         .register_fn("param", param)
         .register_fn("query", query)
         .register_fn("header", header)
-        .register_fn("has_role", |request: &mut RequestView, role: &str| request.0.roles.contains(role))
+        .register_fn("has_role", |request: RequestView, role: &str| request.0.roles.contains(role))
         .register_type_with_name::<TokenView>("token")
         .register_get("id", |token: &mut TokenView| {
             of_token(token, |known| Dynamic::from_int(i64::try_from(known.id.get()).unwrap_or(i64::MAX)))
@@ -156,7 +178,7 @@ pub(super) fn register(engine: &mut Engine) {
         });
 }
 
-fn param(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+fn param(request: RequestView, name: &str) -> Outcome<Dynamic> {
     let input = &request.0;
     match input.route.pattern.parameter(name, input.request.path()) {
         Some(value) => Ok(value.into()),
@@ -164,14 +186,14 @@ fn param(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
     }
 }
 
-fn query(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+fn query(request: RequestView, name: &str) -> Outcome<Dynamic> {
     match request.0.request.query_parameter(name) {
         Ok(value) => Ok(value.map_or(Dynamic::UNIT, Dynamic::from)),
         Err(error) => Err(format!("query parameter `{name}`: {error}").into()),
     }
 }
 
-fn header(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
+fn header(request: RequestView, name: &str) -> Outcome<Dynamic> {
     Ok(request.0.request.header(name).map_or(Dynamic::UNIT, text))
 }
 

@@ -62,19 +62,20 @@ pub(super) struct Declaring {
     pub(super) functions: Arc<AST>,
     /// Where the script has last called one of these functions.
     last_call: Position,
-    conditions: Arc<Engine>,
+    /// What evaluates its conditions.
+    pub(super) conditions: Arc<Engine>,
     condition_limits: Limits,
 }
 
 impl Declaring {
-    pub(super) fn new(conditions: Engine, limits: &ScriptLimits) -> Self {
+    pub(super) fn new(conditions: &Arc<Engine>, limits: &ScriptLimits) -> Self {
         Self {
             declared: Declarations::default(),
             problems: Vec::new(),
             source: SourceText::new(&Arc::from(""), ""),
             functions: Arc::new(AST::empty()),
             last_call: Position::NONE,
-            conditions: Arc::new(conditions),
+            conditions: Arc::clone(conditions),
             condition_limits: limits.condition.clone(),
         }
     }

@@ -2,6 +2,7 @@
 //! starts anew in every callback, and a limit once hit stays hit, whatever the script catches.
 
 use super::{Limits, Printer};
+use rhai::{EvalAltResult, Position};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub(super) enum Hit {
     Time,
     Stack,
     Print,
+    Held,
 }
 
 /// What the run of this thread may still use.
@@ -129,6 +131,14 @@ pub(super) fn print(printer: &Printer, line: &str) {
     GUARD.set(guard);
 }
 
+/// Ends the run for a limit that was hit; the error cannot be caught.
+pub(super) fn stop(hit: Hit) -> Box<EvalAltResult> {
+    let mut guard = GUARD.get();
+    guard.hit = guard.hit.or(Some(hit));
+    GUARD.set(guard);
+    Box::new(EvalAltResult::ErrorTerminated(hit.to_string().into(), Position::NONE))
+}
+
 /// Whether the run of this thread has hit a limit.
 pub(super) fn is_hit() -> bool {
     GUARD.get().hit.is_some()
@@ -160,6 +170,7 @@ impl std::fmt::Display for Hit {
             Self::Time => "the time is up",
             Self::Stack => "calls and expressions are nested too deeply",
             Self::Print => "too much is printed",
+            Self::Held => "functions hold too many values",
         })
     }
 }

@@ -4,7 +4,7 @@
 use super::Limits;
 use super::sandbox::Sandbox;
 use super::source::{SourceText, Word};
-use crate::policy::error::{Location, Problem, nearest};
+use crate::policy::error::{Location, PROBLEMS_MAX, Problem, nearest};
 use rhai::Token;
 use std::sync::Arc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
@@ -51,6 +51,7 @@ pub(super) fn examine(
         return (SourceText::new(name, ""), vec![Problem::new(place, message)]);
     }
     let mut problems = hidden_letters(name, text);
+    problems.truncate(PROBLEMS_MAX);
     if text.starts_with("#!") {
         let problem = Problem::new(Location::new(name, 1, 1), "a policy does not start with `#!`");
         problems
@@ -137,8 +138,7 @@ pub(super) fn condition_words(
 
 fn hidden_letters(name: &Arc<str>, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    // A mark of the byte order at the very start is what some editors write.
-    for (line, number) in text.strip_prefix('\u{feff}').unwrap_or(text).lines().zip(1..) {
+    for (line, number) in text.lines().zip(1..) {
         for (letter, column) in line.chars().zip(1..) {
             if is_hidden(letter) {
                 let message =
@@ -188,6 +188,9 @@ fn read_words(
 fn refuse_words(sandbox: &Sandbox, source: &SourceText, problems: &mut Vec<Problem>) {
     let mut previous: Option<&Word> = None;
     for word in &source.words {
+        if problems.len() > PROBLEMS_MAX {
+            return;
+        }
         let follows_fn = previous.is_some_and(|previous| previous.token == Token::Fn);
         let follows_dot = previous.is_some_and(|previous| previous.token == Token::Period);
         let written = match &word.token {

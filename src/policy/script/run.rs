@@ -1,18 +1,20 @@
 //! Runs scripts statement by statement, so that an error in one does not hide those in the others.
 
-use super::condition::message;
+use super::condition::{message, signature_in_words};
 use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
 use super::lint::RoleMention;
-use super::sandbox::{Sandbox, for_conditions};
+use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
 use super::{Loaded, ScriptLimits, Source, SourceText, capture, guard, lint};
 use crate::policy::error::{Problem, nearest};
 use parking_lot::Mutex;
-use rhai::{AST, EvalAltResult, Module, ParseErrorType, Position, Scope, Stmt};
+use rhai::{AST, Engine, EvalAltResult, Module, ParseErrorType, Position, Scope, Stmt};
 use std::sync::Arc;
 
 struct Runner<'a> {
     limits: &'a ScriptLimits,
     sandbox: Sandbox,
+    /// Evaluates conditions of scripts without captures, the same for all of them.
+    plain: Arc<Engine>,
     declaring: Arc<Mutex<Declaring>>,
     is_complete: bool,
     mentions: Vec<RoleMention>,
@@ -21,11 +23,13 @@ struct Runner<'a> {
 
 /// Runs all scripts.
 pub(super) fn all(sources: &[Source], limits: &ScriptLimits) -> Loaded {
-    let declaring = Arc::new(Mutex::new(Declaring::new(for_conditions(limits), limits)));
+    let plain = Arc::new(for_conditions(limits));
+    let declaring = Arc::new(Mutex::new(Declaring::new(&plain, limits)));
     let mut sandbox = Sandbox::for_loading(limits, &declaring);
     note_missing_methods(&mut sandbox, &declaring);
     let (mentions, texts) = (Vec::new(), Vec::new());
-    let mut runner = Runner { limits, sandbox, declaring, is_complete: true, mentions, sources: texts };
+    let mut runner =
+        Runner { limits, sandbox, plain, declaring, is_complete: true, mentions, sources: texts };
     for source in sources {
         runner.run(source);
     }
@@ -58,6 +62,7 @@ fn note_missing_methods(sandbox: &mut Sandbox, declaring: &Arc<Mutex<Declaring>>
 
 impl Runner<'_> {
     fn run(&mut self, source: &Source) {
+        // A mark of the byte order at the very start is what some editors write.
         let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
         let (words, problems) = lint::examine(&self.sandbox, &source.name, text, self.limits);
         let is_sound = problems.is_empty();
@@ -86,14 +91,25 @@ impl Runner<'_> {
             }
         };
         let mut problems = Vec::new();
-        capture::refuse_assignments(&tree, &self.declaring.lock().source, &mut problems);
+        let captured = capture::captured(&tree);
+        capture::refuse_assignments(&tree, &captured, &self.declaring.lock().source, &mut problems);
         if !problems.is_empty() {
             self.declaring.lock().problems.append(&mut problems);
             self.is_complete = false;
             return;
         }
         let functions = Arc::clone(tree.shared_lib());
-        self.declaring.lock().functions = Arc::new(AST::new_from_module(Arc::clone(&functions)));
+        {
+            let mut declaring = self.declaring.lock();
+            declaring.functions = Arc::new(AST::new_from_module(Arc::clone(&functions)));
+            let holds_values = !captured.is_empty() || declaring.source.names("curry");
+            declaring.conditions = if holds_values {
+                Arc::new(for_conditions_with(self.limits, &captured))
+            } else {
+                Arc::clone(&self.plain)
+            };
+        }
+        *self.sandbox.captured.write() = captured;
         let limits = &self.limits.load;
         guard::within_load(limits, || self.run_statements(tree.statements(), &functions));
     }
@@ -151,7 +167,6 @@ impl Runner<'_> {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
                 self.missing_function(source, signature, position)
             }
-            EvalAltResult::ErrorTerminated(reason, _) => source.problem(position, reason.to_string()),
             EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => {
                 source.problem(position, format!("the script gives up: {thrown}"))
             }
@@ -166,7 +181,7 @@ impl Runner<'_> {
             return source.problem(position, message).with_help(format!("write `{usage}`"));
         }
         let mut problem = if self.sandbox.has_function(name) {
-            source.problem(position, format!("there is no `{signature}`"))
+            source.problem(position, format!("there is no `{}`", signature_in_words(signature)))
         } else {
             source.problem(position, format!("there is no function `{name}`"))
         };

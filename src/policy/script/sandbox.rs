@@ -2,9 +2,9 @@
 
 use super::condition::{RequestView, TokenView};
 use super::declare::{Declaring, RoleHandle, RuleHandle};
-use super::{Limits, Printer, ScriptLimits, condition, declare, functions, guard};
+use super::{Limits, Printer, ScriptLimits, capture, condition, declare, functions, guard};
 use once_cell::sync::OnceCell;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rhai::packages::{
     ArithmeticPackage, BasicFnPackage, BasicIteratorPackage, BasicMathPackage, BasicStringPackage,
     LogicPackage, MoreStringPackage, Package,
@@ -22,6 +22,8 @@ const BUILT_IN: [&str; 10] =
 /// The engine that loads, with the names of all functions that scripts can call.
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
+    /// The variables of the current script that closures capture.
+    pub(super) captured: Arc<RwLock<BTreeSet<String>>>,
     names: BTreeSet<String>,
 }
 
@@ -33,9 +35,11 @@ impl Sandbox {
             .set_max_functions(limits.load.functions)
             .set_max_expr_depths(limits.load.expression_depth, limits.condition.expression_depth);
         declare::register(&mut engine, declaring);
+        let captured = Arc::new(RwLock::new(BTreeSet::new()));
+        capture::resolve_with(&mut engine, Arc::clone(&captured));
         let mut names = names(&engine);
         names.extend(names_of_conditions(&limits.printer));
-        Self { engine, names }
+        Self { engine, captured, names }
     }
 
     /// Whether scripts can call a function of this name without defining it.
@@ -49,12 +53,19 @@ impl Sandbox {
     }
 }
 
-/// The engine that evaluates conditions.
+/// The engine that evaluates the conditions of a script without captures.
 pub(super) fn for_conditions(limits: &ScriptLimits) -> Engine {
     let mut engine = base(&limits.condition, &limits.printer);
     // Nothing is compiled here; a script that tried would find no room.
     engine.set_max_functions(0).set_max_expr_depths(1, 1);
     condition::register(&mut engine);
+    engine
+}
+
+/// The engine that evaluates the conditions of a script in which functions hold values.
+pub(super) fn for_conditions_with(limits: &ScriptLimits, captured: &BTreeSet<String>) -> Engine {
+    let mut engine = for_conditions(limits);
+    capture::resolve_with(&mut engine, Arc::new(RwLock::new(captured.clone())));
     engine
 }
 

@@ -4,6 +4,9 @@ use crate::policy::error::{Location, Problem};
 use rhai::{Position, Token};
 use std::sync::Arc;
 
+/// The longest line that is shown with a problem.
+const SHOWN_MAX_BYTES: usize = 1000;
+
 /// A script with its words.
 pub(crate) struct SourceText {
     pub(crate) name: Arc<str>,
@@ -59,7 +62,9 @@ impl SourceText {
     /// Adds the line to a problem of this script.
     pub(crate) fn show_line(&self, problem: &mut Problem) {
         let at = (problem.location.line as usize).checked_sub(1);
-        problem.line_text = at.and_then(|at| self.lines.get(at)).map(|line| visible(line));
+        // Of a line that is not written by people, the message alone has to do.
+        let line = at.and_then(|at| self.lines.get(at)).filter(|line| line.len() <= SHOWN_MAX_BYTES);
+        problem.line_text = line.map(|line| visible(line));
     }
 
     /// The place of the method `name` that is called after `position`, or else first in the script.
@@ -73,6 +78,11 @@ impl SourceText {
         };
         let found = find(self.words_from(position)).or_else(|| find(&self.words));
         found.unwrap_or_else(|| self.location(position))
+    }
+
+    /// Whether the script has this name anywhere.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.words.iter().any(|word| word.name() == Some(name))
     }
 
     /// The words from the first one at or after `position` on.
