@@ -13,7 +13,6 @@ mod rolegate;
 #[cfg(feature = "server")]
 mod server;
 mod corpus_scripts;
-mod policies;
 mod store;
 #[cfg(feature = "embedded")]
 mod full_disk;
