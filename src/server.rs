@@ -37,17 +37,6 @@ pub struct Server {
     observer: Option<Arc<dyn Observe>>,
 }
 
-/// Serves rolegate's own API on a listener that the caller bound, until `shutdown` ends and running requests
-/// are answered.
-pub async fn run(
-    listener: TcpListener,
-    engine: Arc<Engine>,
-    limits: Limits,
-    shutdown: impl Future<Output = ()>,
-) {
-    Server::new(engine).with_limits(limits).run(listener, shutdown).await;
-}
-
 impl Server {
     /// A server with default limits and the clock of the operating system.
     pub fn new(engine: Arc<Engine>) -> Self {

@@ -181,14 +181,20 @@ where
         }
     }
 
-    /// What a principal may know of a denial of its own request.
+    /// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
     fn explain(&self, request: &Request, forbidden: &Forbidden) -> Failure {
         let policies = self.engine.policies();
+        let roles = &forbidden.principal.roles;
         let covering = policies.permissions_for(request);
+        // When it holds one of them, another rule is in the way, which is not for it to know.
+        let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
+        let lacking = if lacks_all { covering } else { Vec::new() };
+
         let mut message = format!("this token may not `{} {}`", request.method(), request.path());
-        if let [first, rest @ ..] = covering.as_slice() {
-            message.push_str(&format!(": it takes the permission `{first}`"));
-            rest.iter().for_each(|name| message.push_str(&format!(" or `{name}`")));
+        for (at, name) in lacking.iter().enumerate() {
+            message.push_str(if at == 0 { ": it takes the permission `" } else { " or `" });
+            message.push_str(name);
+            message.push('`');
         }
         message.push_str(&format!(" (decision {})", forbidden.id));
         Failure::new(StatusCode::FORBIDDEN, message)
@@ -240,4 +246,29 @@ async fn catching<T>(future: impl Future<Output = T>) -> Option<T> {
         Err(_) => std::task::Poll::Ready(None),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::CanonicalPath;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever was decided on can be handed on, and arrives as it was decided on.
+        #[test]
+        fn canonical_path_survives_being_handed_on(
+            raw in "(/([a-zA-Z0-9~:@!$&'()*+,=-]|%[2-7][0-9A-F]|%C3%A9){0,8}){1,4}",
+            query in proptest::option::of("[!$-;=?-~]{0,20}"),
+        ) {
+            let Ok(path) = CanonicalPath::parse(&raw) else { return Ok(()) };
+            let parts = RequestParts {
+                query: query.clone().map(Into::into),
+                ..Request::new(http::Method::GET, path.clone()).into_parts()
+            };
+            let handed = rebuild(Request::from(parts), &Uri::from_static("http://h/other")).unwrap();
+            prop_assert_eq!(handed.uri().path(), path.as_str());
+            prop_assert_eq!(handed.uri().query(), query.as_deref());
+        }
+    }
 }
