@@ -152,7 +152,7 @@ impl Client {
             let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
             format!(
                 "authentication failed when connecting to {base}{reason}\n\
-                 Is the token right, and has it not expired? `sts service-token --help` tells about tokens."
+                 The token may be mistyped, expired or deleted. `sts context save --help` tells how to save another."
             )
         } else {
             let reason = if raw.is_empty() { raw } else { format!(": {raw}") };
