@@ -8,4 +8,6 @@ mod context;
 mod settings;
 mod tls;
 mod refusals;
+#[cfg(unix)]
 mod care;
+mod together;
