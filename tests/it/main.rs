@@ -20,4 +20,6 @@ mod full_disk;
 mod crash;
 #[cfg(feature = "cli")]
 mod sts;
+#[cfg(feature = "cli")]
+mod readme;
 mod tidy;
