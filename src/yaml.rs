@@ -141,7 +141,13 @@ pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
 
 /// Input as a message may repeat it: one line, without control characters, not too long.
 pub(crate) fn shown(input: &str) -> String {
-    let mut text: String = input.chars().take(SHOWN_MAX_CHARS).flat_map(char::escape_debug).collect();
+    let mut text = String::new();
+    for letter in input.chars().take(SHOWN_MAX_CHARS) {
+        match letter {
+            '\'' | '"' | '\\' => text.push(letter),
+            _ => text.extend(letter.escape_debug()),
+        }
+    }
     if input.chars().nth(SHOWN_MAX_CHARS).is_some() {
         text.push('…');
     }
