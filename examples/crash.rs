@@ -1,10 +1,14 @@
 //! Kills a process that changes tokens, again and again, and checks what it left:
-//! `cargo run --release --example crash -- --rounds 2000 --seed 7`.
+//! `cargo run --release --example crash -- --rounds 2000 --seed 7`, and the same with
+//! `--server target/release/rolegate` for a whole server with its clients.
 
 #[path = "../tests/it/crash/driver.rs"]
 mod driver;
+#[path = "../tests/it/crash/server.rs"]
+mod server;
 
-use driver::{Driver, StoreClients};
+use driver::{Driver, StoreClients, Tally};
+use server::ServerDriver;
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;
@@ -24,21 +28,42 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     let (rounds, seed) = (number(&arguments, "--rounds", 200)?, number(&arguments, "--seed", 1)?);
     let folder = tempfile::tempdir()?;
+    if let Some(program) = after(&arguments, "--server") {
+        let mut driver = ServerDriver::new(Path::new(program), folder.path(), seed)?;
+        for round in 0..rounds {
+            driver.round(round)?;
+            tell(round, rounds, driver.tally())?;
+        }
+        let entries = driver.finish()?;
+        return Ok(writeln!(io::stdout(), "the audit log is whole: {entries} entries")?);
+    }
     let mut driver = Driver::new(folder.path(), seed);
     for round in 0..rounds {
         let mut command = Command::new(env::current_exe()?);
         command.arg(CLIENTS).arg(folder.path());
         driver.round(round, command)?;
-        if (round + 1).is_multiple_of(100) || round + 1 == rounds {
-            writeln!(io::stdout(), "{} of {rounds} rounds: {:?}", round + 1, driver.tally())?;
-        }
+        tell(round, rounds, driver.tally())?;
     }
     Ok(())
 }
 
+fn tell(round: u64, rounds: u64, tally: Tally) -> io::Result<()> {
+    let done = round + 1;
+    if done.is_multiple_of(100) || done == rounds {
+        writeln!(io::stdout(), "{done} of {rounds} rounds: {tally:?}")?;
+    }
+    Ok(())
+}
+
+/// What stands after this option.
+fn after<'a>(arguments: &'a [OsString], option: &str) -> Option<&'a OsString> {
+    let at = arguments.iter().position(|argument| argument == option)?;
+    arguments.get(at + 1)
+}
+
 /// The number after this option.
 fn number(arguments: &[OsString], option: &str, default: u64) -> Result<u64, Box<dyn Error + Send + Sync>> {
-    let Some(at) = arguments.iter().position(|argument| argument == option) else { return Ok(default) };
-    let value = arguments.get(at + 1).and_then(|value| value.to_str());
-    value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("`{option}` needs a number").into())
+    let Some(value) = after(arguments, option) else { return Ok(default) };
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    number.ok_or_else(|| format!("`{option}` needs a number").into())
 }

@@ -1,12 +1,27 @@
 //! Processes that are killed while they change tokens: what was acknowledged stays.
 
 mod driver;
+#[cfg(feature = "cli")]
+mod server;
 
 use self::driver::{Driver, StoreClients};
 use crate::process;
 
 /// Rounds of the suite; `cargo run --release --example crash -- --rounds N` runs more.
 const ROUNDS: u64 = 200;
+
+#[cfg(feature = "cli")]
+#[test]
+fn killed_server_keeps_what_it_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_rolegate"));
+    let mut driver = server::ServerDriver::new(program, folder.path(), 1).unwrap();
+    (0..ROUNDS).for_each(|round| driver.round(round).unwrap());
+    driver.finish().unwrap();
+    let tally = driver.tally();
+    assert!(tally.created > 5 * ROUNDS && tally.deleted > 5 * ROUNDS, "too little happened: {tally:?}");
+    assert!(tally.unanswered > ROUNDS, "too few kills hit a change under way: {tally:?}");
+}
 
 #[test]
 fn killed_store_keeps_what_it_acknowledged() {

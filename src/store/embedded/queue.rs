@@ -3,8 +3,10 @@
 use crate::store::{AfterDelete, StoreError};
 use crate::token::{TokenDigest, TokenId};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::thread::{self, Thread};
 
 /// The most changes in one commit.
 const BATCH_MAX: usize = 512;
@@ -31,57 +33,97 @@ pub(super) enum Outcome {
     Missing,
 }
 
-/// The changes that wait.
+/// The changes that wait, and whether somebody is committing.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Mutex<Vec<Arc<Waiting>>>,
-    turn: Mutex<()>,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Arc<Waiting>>,
+    is_led: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
     change: Change,
-    answer: Mutex<Option<Result<Outcome, StoreError>>>,
+    thread: Thread,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    /// It is this thread's turn to commit for all who wait.
+    Leads,
+    Answered(Result<Outcome, StoreError>),
 }
 
 impl Queue {
-    /// Has the change committed, by this thread together with what else waits, or by another thread that
-    /// did so meanwhile. `commit` makes all changes that it is given, or none; it must not panic.
+    /// Has the change committed, by this thread together with what else waits, or by another thread. Those
+    /// who come while a commit is under way share the next one. `commit` makes all changes that it is given,
+    /// or none; it must not panic.
     pub(super) fn submit(
         &self,
         change: Change,
         commit: impl FnOnce(&[&Change]) -> Result<Vec<Outcome>, StoreError>,
     ) -> Result<Outcome, StoreError> {
-        let own = Arc::new(Waiting { change, answer: Mutex::new(None) });
-        self.waiting.lock().push(Arc::clone(&own));
-        let _turn = self.turn.lock();
-        if let Some(answer) = own.answer.lock().take() {
-            return answer;
+        let own = Arc::new(Waiting { change, thread: thread::current(), state: Mutex::new(State::Waiting) });
+        let leads = {
+            let mut line = self.line.lock();
+            line.waiting.push_back(Arc::clone(&own));
+            !std::mem::replace(&mut line.is_led, true)
+        };
+        if !leads {
+            loop {
+                match std::mem::replace(&mut *own.state.lock(), State::Waiting) {
+                    State::Answered(answer) => return answer,
+                    State::Leads => break,
+                    State::Waiting => {}
+                }
+                // May return early, and returns at once when the state changed since it was looked at.
+                thread::park();
+            }
         }
+        self.lead(commit);
+        match std::mem::replace(&mut *own.state.lock(), State::Waiting) {
+            State::Answered(answer) => answer,
+            State::Waiting | State::Leads => {
+                Err(StoreError::Other("a commit left a change without an answer".into()))
+            }
+        }
+    }
+
+    /// Commits the front of the line, where this thread's own change stands, and hands the lead on.
+    fn lead(&self, commit: impl FnOnce(&[&Change]) -> Result<Vec<Outcome>, StoreError>) {
         let batch: Vec<Arc<Waiting>> = {
-            // A thread drains the queue only in its turn, so what has no answer yet is still in it. The
-            // changes from before its own are in the batch too, or the batch is full and has its own.
-            let mut waiting = self.waiting.lock();
-            let own_at = waiting.iter().position(|other| Arc::ptr_eq(other, &own)).unwrap_or(0);
-            let start = (own_at + 1).saturating_sub(BATCH_MAX);
-            let end = waiting.len().min(start + BATCH_MAX);
-            waiting.drain(start..end).collect()
+            let mut line = self.line.lock();
+            let count = line.waiting.len().min(BATCH_MAX);
+            line.waiting.drain(..count).collect()
         };
         let changes: Vec<&Change> = batch.iter().map(|waiting| &waiting.change).collect();
         match commit(&changes) {
             Ok(outcomes) => {
-                for (waiting, outcome) in batch.iter().zip(outcomes) {
-                    *waiting.answer.lock() = Some(Ok(outcome));
-                }
+                batch
+                    .iter()
+                    .zip(outcomes)
+                    .for_each(|(waiting, outcome)| waiting.tell(State::Answered(Ok(outcome))));
             }
-            Err(error) => {
-                for waiting in &batch {
-                    *waiting.answer.lock() = Some(Err(copy(&error)));
-                }
-            }
+            Err(error) => batch.iter().for_each(|waiting| waiting.tell(State::Answered(Err(copy(&error))))),
         }
-        let answer = own.answer.lock().take();
-        answer.unwrap_or_else(|| Err(StoreError::Other("a commit left a change without an answer".into())))
+        let mut line = self.line.lock();
+        match line.waiting.front() {
+            Some(next) => next.tell(State::Leads),
+            None => line.is_led = false,
+        }
+    }
+}
+
+impl Waiting {
+    fn tell(&self, state: State) {
+        *self.state.lock() = state;
+        self.thread.unpark();
     }
 }
 
@@ -114,8 +156,8 @@ fn copy_io(error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::thread;
+    use std::cmp::Ordering;
+    use std::sync::atomic::{self, AtomicUsize};
 
     fn delete(number: u64) -> Change {
         let id = TokenId::new(TokenId::MIN + number).unwrap();
@@ -147,7 +189,7 @@ mod tests {
                         let change = delete(thread * CHANGES + at);
                         let expected = outcome(&change);
                         let answer = queue.submit(change, |changes| {
-                            made.fetch_add(changes.len(), Ordering::Relaxed);
+                            made.fetch_add(changes.len(), atomic::Ordering::Relaxed);
                             Ok(changes.iter().map(|change| outcome(change)).collect())
                         });
                         assert_eq!(answer.unwrap(), expected);
@@ -155,58 +197,74 @@ mod tests {
                 });
             }
         });
-        assert_eq!(made.load(Ordering::Relaxed) as u64, THREADS * CHANGES);
+        assert_eq!(made.load(atomic::Ordering::Relaxed) as u64, THREADS * CHANGES);
     }
 
     #[test]
-    fn those_who_wait_are_committed_together_in_their_order_and_fail_together() {
+    fn those_who_come_during_a_commit_share_the_next_and_fail_together() {
         for fails in [false, true] {
             let queue = Queue::default();
             let batches = Mutex::new(Vec::new());
-            let commit = &|changes: &[&Change]| {
+            let note = |changes: &[&Change]| {
                 batches.lock().push(changes.iter().map(|change| number(change)).collect::<Vec<_>>());
-                if fails {
-                    let source = io::Error::from_raw_os_error(28);
-                    return Err(StoreError::Full { path: "f".into(), source });
-                }
-                Ok(changes.iter().map(|change| outcome(change)).collect())
             };
+            let waiting = || queue.line.lock().waiting.len();
             thread::scope(|scope| {
-                let queue_ref = &queue;
-                let turn = queue.turn.lock();
-                let waiters: Vec<_> = (0..5)
-                    .map(|at| {
-                        let waiter = scope.spawn(move || queue_ref.submit(delete(at), commit));
-                        while queue.waiting.lock().len() as u64 <= at {
+                let (queue, note, waiting) = (&queue, &note, &waiting);
+                let first = queue.submit(delete(100), |changes| {
+                    note(changes);
+                    // While the first commit is under way, five others come.
+                    for at in 0..5 {
+                        scope.spawn(move || {
+                            let answer = queue.submit(delete(at), |changes| {
+                                note(changes);
+                                if fails {
+                                    let source = io::Error::from_raw_os_error(28);
+                                    return Err(StoreError::Full { path: "f".into(), source });
+                                }
+                                Ok(changes.iter().map(|change| outcome(change)).collect())
+                            });
+                            match answer {
+                                Ok(answer) => assert_eq!(answer, outcome(&delete(at))),
+                                Err(error) => {
+                                    assert!(fails && matches!(error, StoreError::Full { .. }), "{error}");
+                                }
+                            }
+                        });
+                        while waiting() as u64 <= at {
                             thread::yield_now();
                         }
-                        waiter
-                    })
-                    .collect();
-                drop(turn);
-                for (at, waiter) in waiters.into_iter().enumerate() {
-                    let answer = waiter.join().unwrap();
-                    match answer {
-                        Ok(answer) => assert_eq!(answer, outcome(&delete(at as u64))),
-                        Err(error) => assert!(fails && matches!(error, StoreError::Full { .. }), "{error}"),
                     }
-                }
+                    Ok(vec![Outcome::Done])
+                });
+                assert_eq!(first.unwrap(), Outcome::Done);
             });
-            assert_eq!(batches.into_inner(), [[0, 1, 2, 3, 4]]);
+            assert_eq!(batches.into_inner(), [vec![100], vec![0, 1, 2, 3, 4]]);
+            assert!(!queue.line.lock().is_led);
         }
     }
 
     #[test]
-    fn batch_has_a_limit_and_holds_the_change_of_whoever_commits_it() {
+    fn batch_has_a_limit_and_the_rest_is_led_by_its_first() {
         let queue = Queue::default();
-        let park = |at: usize| Waiting { change: delete(at as u64), answer: Mutex::new(None) };
-        *queue.waiting.lock() = (0..BATCH_MAX + 5).map(|at| Arc::new(park(at))).collect();
-        let own = (BATCH_MAX + 6) as u64;
-        let answer = queue.submit(delete(own), |changes| {
-            assert_eq!((changes.len(), changes.last().map(|change| number(change))), (BATCH_MAX, Some(own)));
+        let park = |at: u64| {
+            let state = Mutex::new(State::Waiting);
+            Arc::new(Waiting { change: delete(at), thread: thread::current(), state })
+        };
+        let others: Vec<_> = (0..BATCH_MAX as u64 + 4).map(park).collect();
+        queue.line.lock().waiting.extend(others.iter().cloned());
+        queue.lead(|changes| {
+            assert_eq!(changes.len(), BATCH_MAX);
             Ok(changes.iter().map(|change| outcome(change)).collect())
         });
-        assert_eq!(answer.unwrap(), outcome(&delete(own)));
-        assert_eq!(queue.waiting.lock().len(), 6);
+        assert_eq!(queue.line.lock().waiting.len(), 4);
+        for (at, other) in others.iter().enumerate() {
+            let state = other.state.lock();
+            match at.cmp(&BATCH_MAX) {
+                Ordering::Less => assert!(matches!(&*state, State::Answered(Ok(_)))),
+                Ordering::Equal => assert!(matches!(&*state, State::Leads)),
+                Ordering::Greater => assert!(matches!(&*state, State::Waiting)),
+            }
+        }
     }
 }

@@ -17,14 +17,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// How many clients change tokens at once.
-const CLIENTS: u64 = 8;
+pub(crate) const CLIENTS: u64 = 8;
 /// How many tokens a client keeps before it deletes more than it creates.
 const KEEP: usize = 12;
 /// A kill comes at the latest after so many lines of the process.
 const LINES_MAX: u64 = 400;
-const SIGKILL: i32 = 9;
+/// The signal that cannot be caught.
+pub(crate) const SIGKILL: i32 = 9;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What a client did to a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,7 +278,7 @@ fn say(line: &str) -> io::Result<()> {
 }
 
 /// The mixing function of SplitMix64: numbers that look random and repeat from their seed.
-const fn scramble(number: u64) -> u64 {
+pub(crate) const fn scramble(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
