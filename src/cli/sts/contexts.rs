@@ -9,9 +9,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The largest file that is read, in bytes.
-pub(crate) const FILE_MAX_BYTES: u64 = 1024 * 1024;
+const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// How deep a file may be nested.
 const DEPTH_MAX: usize = 32;
+/// How many keys, values, lists and mappings a file may hold: memory goes by these rather than by bytes.
+const VALUES_MAX: usize = 100_000;
 /// The name of the context that a file of the old, flat format is.
 const FLAT_NAME: &str = "default";
 /// The indent of the file, as the original writes it.
@@ -271,18 +273,25 @@ fn node_of(value: &Value) -> Node {
     }
 }
 
-/// Refuses what a small file can use to cost much: aliases, which multiply what they stand for, and depth.
+/// Refuses what a small file can use to cost much: aliases, which multiply what they stand for, depth, and number.
 fn check_events(text: &str) -> Result<(), String> {
     use saphyr_parser::Event;
-    let mut depth: usize = 0;
+    let (mut depth, mut values): (usize, usize) = (0, 0);
     for event in saphyr_parser::Parser::new_from_str(text) {
         let (event, span) =
             event.map_err(|error| format!("it is not YAML: line {}", error.marker().line()))?;
         match event {
             Event::Alias(_) => return Err(format!("line {}: aliases are not read", span.start.line())),
-            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                depth += 1;
+                values += 1;
+            }
+            Event::Scalar(..) => values += 1,
             Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
             _ => {}
+        }
+        if values > VALUES_MAX {
+            return Err(format!("it holds more than {VALUES_MAX} values"));
         }
         if depth > DEPTH_MAX {
             return Err(format!("line {}: it is nested more than {DEPTH_MAX} deep", span.start.line()));

@@ -300,6 +300,9 @@ fn what_the_file_holds_beyond_is_kept() {
 #[test]
 fn file_that_is_broken_is_told_and_left_alone() {
     let deep = format!("a: {}", "[".repeat(100));
+    // The list and the mapping around the items count too, and the key.
+    let many = |count: usize| format!("contexts: [{}]\n", "0,".repeat(count - 3));
+    let too_many = many(100_001);
     let large = format!("# {}\n", "x".repeat(1024 * 1024));
     for (file, reason) in [
         ("contexts: 5\n", "`contexts` is not a list"),
@@ -310,6 +313,7 @@ fn file_that_is_broken_is_told_and_left_alone() {
         ("a: &x 1\nb: *x\n", "line 2: aliases are not read"),
         (&deep, "nested more than 32 deep"),
         (&large, "larger than 1 MiB"),
+        (&too_many, "more than 100000 values"),
     ] {
         for words in ["context list", "context save --url http://h --api-token x --skip-validate"] {
             let outcome = Sts::of(words).config(file).run();
@@ -326,5 +330,6 @@ fn file_that_is_broken_is_told_and_left_alone() {
     }
     let fits = format!("contexts: []\n# {}\n", "x".repeat(1024 * 1024 - 16));
     assert_eq!(fits.len(), 1024 * 1024);
+    assert_eq!(Sts::of("context list").config(&many(100_000)).run().code, 0);
     assert_eq!(Sts::of("context list").config(&fits).run().code, 0);
 }
