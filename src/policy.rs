@@ -184,6 +184,11 @@ impl PolicySet {
         self.rules.get(id.0 as usize)
     }
 
+    /// The rule by which this policy set made the decision; `None` when no rule did, or another policy set.
+    pub fn deciding_rule(&self, decision: &Decision) -> Option<&Rule> {
+        if decision.policy == self.version { self.rule(decision.rule()?) } else { None }
+    }
+
     /// All roles: those of the scripts, aliases and custom roles.
     pub fn roles(&self) -> &[RoleName] {
         self.roles.names()

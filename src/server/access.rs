@@ -1,8 +1,9 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
-use crate::decision::{ConditionFailure, Decision, RuleId};
+use crate::decision::{ConditionFailure, Decision};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
+use crate::policy::{Location, PolicySet};
 use crate::token::{Principal, TokenId};
 use http::{Method, StatusCode};
 use rand::TryRng as _;
@@ -22,7 +23,7 @@ pub(super) struct Line {
     started: Instant,
     outcome: Outcome,
     token: Option<TokenId>,
-    rule: Option<RuleId>,
+    rule: Option<Location>,
     decision_id: Option<DecisionId>,
     cause: Option<String>,
 }
@@ -56,8 +57,8 @@ impl Line {
         self.cause = Some(cause.to_string());
     }
 
-    /// Notes what the engine answered.
-    pub(super) fn decided(&mut self, answer: &Answer) {
+    /// Notes what the engine answered, by these policies.
+    pub(super) fn decided(&mut self, answer: &Answer, policies: &PolicySet) {
         let (outcome, principal, decision) = match answer {
             Answer::Permitted(permit) => (Outcome::Allowed, permit.principal(), permit.decision()),
             Answer::Forbidden(forbidden) => {
@@ -72,8 +73,8 @@ impl Line {
         };
         self.outcome = outcome;
         self.token = principal.map(|principal: &Principal| principal.id);
-        self.rule = decision.rule();
-        self.tell_failures(decision);
+        self.rule = policies.deciding_rule(decision).map(|rule| rule.location.clone());
+        self.tell_failures(decision, policies);
     }
 
     /// Writes the line.
@@ -84,7 +85,7 @@ impl Line {
         let path = self.path.as_ref().map_or("-", CanonicalPath::as_str);
         let decision = self.outcome.name();
         let token = self.token.map(TokenId::get);
-        let rule = self.rule.map(RuleId::get);
+        let rule = self.rule.as_ref().map(tracing::field::display);
         let decision_id = self.decision_id.map(tracing::field::display);
         let cause = self.cause.as_deref();
         let status = status.as_u16();
@@ -120,9 +121,10 @@ impl Line {
     }
 
     /// A condition that fails opens nothing, and its author has to hear of it.
-    fn tell_failures(&self, decision: &Decision) {
+    fn tell_failures(&self, decision: &Decision, policies: &PolicySet) {
         for ConditionFailure { rule, reason } in &decision.failures {
-            tracing::warn!(request_id = &*self.request_id, rule = rule.get(), reason, "a condition failed");
+            let rule = policies.rule(*rule).map(|rule| tracing::field::display(&rule.location));
+            tracing::warn!(request_id = &*self.request_id, rule, reason, "a condition failed");
         }
     }
 }

@@ -112,7 +112,7 @@ where
         line.path = Some(request.path().clone());
         let answer = self.engine.check(&request, now);
         self.observe(|observer| observer.decided(&request, &answer));
-        line.decided(&answer);
+        line.decided(&answer, &self.engine.policies());
         let permit = match answer {
             Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
             Answer::Forbidden(forbidden) => {
