@@ -103,7 +103,7 @@ fn end_of_function(text: &str) -> usize {
 }
 
 /// Runs something on a thread with a small stack, and does not wait for it longer than the watchdog.
-fn watched<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+pub(crate) fn watched<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
     let (sender, receiver) = mpsc::channel();
     std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || sender.send(run()))?;
     Ok(receiver.recv_timeout(WATCHDOG)?)

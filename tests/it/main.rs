@@ -4,6 +4,8 @@
 mod config;
 mod engine;
 mod policies;
+mod policy_errors;
+mod sandbox;
 #[cfg(feature = "config")]
 mod policy_cases;
 #[cfg(feature = "embedded")]

@@ -55,11 +55,15 @@ pub(super) fn refuse_assignments(
     });
 }
 
-/// Hands out copies of captured variables, and refuses values in which functions hold more than they may.
+/// Hands out copies of captured variables, and refuses values that have grown past a limit where rhai does not
+/// look: by assignment to their parts, or within functions.
 #[expect(deprecated, reason = "rhai marks what may change with its versions so; the version is pinned")]
 pub(super) fn resolve_with(engine: &mut Engine, captured: Arc<RwLock<BTreeSet<String>>>) {
     engine.on_var(move |name, _, context| {
         let Some(value) = context.scope().get(name) else { return Ok(None) };
+        if value.is_array() || value.is_map() {
+            context.engine().ensure_data_size_within_limits(value)?;
+        }
         let mut room = HELD_MAX;
         if !holds_little(value, false, &mut room, DEPTH_MAX) {
             return Err(guard::stop(Hit::Held));
@@ -85,6 +89,18 @@ fn holds_little(value: &Dynamic, within_function: bool, room: &mut usize, depth:
         return map.values().all(|item| holds_little(item, within_function, room, depth));
     }
     true
+}
+
+/// Whether the script assigns to parts of a list or map. Rhai does not look at the size that they grow to.
+pub(super) fn assigns_to_parts(tree: &AST) -> bool {
+    let mut found = false;
+    tree.walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Stmt(Stmt::Assignment(assignment))) = path.last() {
+            found |= !matches!(assignment.1.lhs, Expr::Variable(..));
+        }
+        !found
+    });
+    found
 }
 
 /// The variable that an assignment changes, wholly or in part.

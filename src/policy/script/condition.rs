@@ -30,31 +30,47 @@ pub(super) struct RequestView(Arc<ConditionInput>);
 #[derive(Clone)]
 pub(super) struct TokenView(Arc<ConditionInput>);
 
+/// Why a function cannot be a condition.
+pub(super) enum ConditionFault {
+    /// It cannot be called with a request.
+    Form(String),
+    /// It captures something that a condition cannot use.
+    Capture(String),
+}
+
+impl ConditionFault {
+    pub(super) fn into_message(self) -> String {
+        match self {
+            Self::Form(message) | Self::Capture(message) => message,
+        }
+    }
+}
+
 impl ScriptCondition {
     /// The condition that calls `function` of a script.
     ///
     /// # Errors
-    /// When it cannot be called with a request; the text says why.
+    /// When it cannot be one.
     pub(super) fn new(
         engine: &Arc<Engine>,
         functions: &Arc<AST>,
         function: &FnPtr,
         limits: &Limits,
-    ) -> Result<Self, String> {
-        let function = capture::freeze(function)?;
+    ) -> Result<Self, ConditionFault> {
+        let function = capture::freeze(function).map_err(ConditionFault::Capture)?;
         let name = ImmutableString::from(function.fn_name());
         let own = functions.iter_functions().filter(|known| known.name == function.fn_name());
         let counts: Vec<usize> = own.map(|known| known.params.len()).collect();
         let captured: FnArgsVec<Dynamic> = function.curry().iter().cloned().collect();
         if counts.is_empty() {
-            return Err(format!("this script has no function `{name}`"));
+            return Err(ConditionFault::Form(format!("this script has no function `{name}`")));
         }
         if !counts.contains(&(captured.len() + 1)) {
             let taken = counts.iter().max().map_or(0, |count| count.saturating_sub(captured.len()));
-            return Err(format!(
-                "a condition takes one parameter, the request; this one takes {}",
-                if taken == 0 { "none".to_owned() } else { taken.to_string() }
-            ));
+            let taken = if taken == 0 { "none".to_owned() } else { taken.to_string() };
+            return Err(ConditionFault::Form(format!(
+                "a condition takes one parameter, the request; this one takes {taken}"
+            )));
         }
         let (engine, functions) = (Arc::clone(engine), Arc::clone(functions));
         Ok(Self { engine, functions, name, captured, limits: limits.clone() })
@@ -122,6 +138,9 @@ pub(super) fn message(error: &EvalAltResult) -> String {
             format!("there is no function `{}`", signature_in_words(signature))
         }
         EvalAltResult::ErrorTerminated(reason, _) => reason.to_string(),
+        EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => {
+            format!("`{name}` would change a constant, or a variable that a closure uses")
+        }
         _ => error.to_string(),
     };
     let place = format!(" ({})", error.position());

@@ -2,7 +2,7 @@
 //!
 //! They never raise an error: they note the problem and go on, so that one run finds all of them.
 
-use super::condition::ScriptCondition;
+use super::condition::{ConditionFault, ScriptCondition};
 use super::lint::{self, ParamMention};
 use super::sandbox::type_in_words;
 use super::source::SourceText;
@@ -236,8 +236,14 @@ impl Declaring {
             ScriptCondition::new(&self.conditions, &self.functions, &function, &self.condition_limits);
         let condition: Arc<dyn Condition> = match condition {
             Ok(condition) => Arc::new(condition),
-            Err(reason) => {
-                self.note(position, reason, Some(format!("write it as `.{name}(|request| …)`")));
+            Err(fault) => {
+                let help = match &fault {
+                    ConditionFault::Form(_) => format!("write it as `.{name}(|request| …)`"),
+                    ConditionFault::Capture(_) => {
+                        "use texts and numbers, such as the name of a role".to_owned()
+                    }
+                };
+                self.note(position, fault.into_message(), Some(help));
                 return;
             }
         };

@@ -1,7 +1,10 @@
 //! What scripts can do with lists, maps and texts. Rhai's own packages for lists and maps are left out: their
 //! functions hide limits that a callback has hit, and theirs alone could store a function in a list.
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, FuncArgs, ImmutableString, Map, NativeCallContext};
+use rhai::{
+    Array, Dynamic, Engine, EvalAltResult, FnNamespace, FnPtr, FuncArgs, FuncRegistration, ImmutableString,
+    Map, NativeCallContext,
+};
 use std::cmp::Ordering;
 
 type Outcome<T> = Result<T, Box<EvalAltResult>>;
@@ -15,8 +18,13 @@ pub(super) fn register(engine: &mut Engine) {
         .register_fn("contains", |map: Map, key: &str| map.contains_key(key))
         .register_fn("keys", |map: Map| -> Array { map.into_keys().map(|key| text(&key)).collect() })
         .register_fn("values", |map: Map| -> Array { map.into_values().collect() })
-        .register_fn("replace", replace)
         .register_fn("split", split);
+    changing("replace").register_into_engine(engine, replace);
+}
+
+/// A function that changes its first argument, and is refused on constants for that.
+fn changing(name: &str) -> FuncRegistration {
+    FuncRegistration::new(name).with_namespace(FnNamespace::Global).with_purity(false)
 }
 
 fn register_lists(engine: &mut Engine) {
@@ -27,11 +35,11 @@ fn register_lists(engine: &mut Engine) {
         .register_fn("is_empty", |list: Array| list.is_empty())
         .register_fn("first", |list: Array| list.into_iter().next().unwrap_or_default())
         .register_fn("last", |list: Array| list.into_iter().next_back().unwrap_or_default())
-        .register_fn("push", push)
         .register_fn("contains", contains)
         .register_fn("index_of", index_of)
-        .register_fn("join", join)
-        .register_fn("sort", sort);
+        .register_fn("join", join);
+    changing("push").register_into_engine(engine, push);
+    changing("sort").register_into_engine(engine, sort);
 }
 
 fn register_callbacks(engine: &mut Engine) {
@@ -73,12 +81,15 @@ fn register_callbacks(engine: &mut Engine) {
         })
         .register_fn("reduce", |context: NativeCallContext<'_>, list: Array, join: FnPtr, start: Dynamic| {
             reduce(&context, list, &join, start)
-        })
-        .register_fn("sort", |context: NativeCallContext<'_>, list: &mut Array, compare: FnPtr| {
+        });
+    changing("sort").register_into_engine(
+        engine,
+        |context: NativeCallContext<'_>, list: &mut Array, compare: FnPtr| {
             let sorted = merge_sort(&context, std::mem::take(list), &compare)?;
             *list = sorted;
             Outcome::Ok(())
-        });
+        },
+    );
 }
 
 /// Calls a function that must not return a function: a list of them could hold itself.

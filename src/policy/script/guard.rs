@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 /// So many operations pass between two looks at the clock.
 const OPERATIONS_PER_LOOK: u64 = 64;
-/// The most native stack that one run may use, in bytes: a quarter of what threads commonly have.
-const RUN_STACK_BYTES: usize = 512 * 1024;
+/// The most native stack that one run may use, in bytes: less than half of what threads commonly have.
+const RUN_STACK_BYTES: usize = 768 * 1024;
 
 thread_local! {
     static GUARD: Cell<Guard> = const { Cell::new(Guard::CLOSED) };
@@ -170,7 +170,7 @@ impl std::fmt::Display for Hit {
             Self::Time => "the time is up",
             Self::Stack => "calls and expressions are nested too deeply",
             Self::Print => "too much is printed",
-            Self::Held => "functions hold too many values",
+            Self::Held => "functions and lists hold too many values",
         })
     }
 }

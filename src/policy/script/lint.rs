@@ -12,7 +12,7 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 /// Open brackets within each other.
 const NESTING_MAX: usize = 48;
 /// Operators in a row, dots included, without a bracket, comma or semicolon between them.
-const CHAIN_MAX: usize = 400;
+const CHAIN_MAX: usize = 350;
 /// Names that other Rhai programs have and policies have not, with what to write instead.
 const ABSENT: [(&str, &str); 6] = [
     ("eval", "write the expression itself"),

@@ -102,8 +102,9 @@ impl Runner<'_> {
         {
             let mut declaring = self.declaring.lock();
             declaring.functions = Arc::new(AST::new_from_module(Arc::clone(&functions)));
-            let holds_values = !captured.is_empty() || declaring.source.names("curry");
-            declaring.conditions = if holds_values {
+            let needs_watch =
+                !captured.is_empty() || declaring.source.names("curry") || capture::assigns_to_parts(&tree);
+            declaring.conditions = if needs_watch {
                 Arc::new(for_conditions_with(self.limits, &captured))
             } else {
                 Arc::clone(&self.plain)
@@ -151,6 +152,9 @@ impl Runner<'_> {
                 problem.message = "expressions are nested too deeply".to_owned();
                 problem.help = Some("give parts of it to variables or functions".to_owned());
             }
+            ParseErrorType::BadInput(rhai::LexError::MalformedChar(_)) => {
+                problem.message = "a text stands in double quotes".to_owned();
+            }
             ParseErrorType::UnexpectedEOF => {
                 problem.message = "the script ends in the middle of a statement".to_owned();
             }
@@ -160,12 +164,13 @@ impl Runner<'_> {
     }
 
     fn run_problem(&self, error: &EvalAltResult) -> Problem {
-        let source = &self.declaring.lock().source;
+        let declaring = &*self.declaring.lock();
+        let source = &declaring.source;
         let inner = error.unwrap_inner();
         let position = inner.position();
         match inner {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-                self.missing_function(source, signature, position)
+                self.missing_function(declaring, signature, position)
             }
             EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => {
                 source.problem(position, format!("the script gives up: {thrown}"))
@@ -174,13 +179,15 @@ impl Runner<'_> {
         }
     }
 
-    fn missing_function(&self, source: &SourceText, signature: &str, position: Position) -> Problem {
+    fn missing_function(&self, declaring: &Declaring, signature: &str, position: Position) -> Problem {
+        let source = &declaring.source;
         let name = signature.split([' ', '(']).next().unwrap_or(signature);
         if let Some(usage) = usage(name) {
             let message = format!("`{name}` cannot be called like this");
             return source.problem(position, message).with_help(format!("write `{usage}`"));
         }
-        let mut problem = if self.sandbox.has_function(name) {
+        let defined = declaring.functions.iter_functions().any(|function| function.name == name);
+        let mut problem = if defined || self.sandbox.has_function(name) {
             source.problem(position, format!("there is no `{}`", signature_in_words(signature)))
         } else {
             source.problem(position, format!("there is no function `{name}`"))

@@ -53,7 +53,7 @@ impl Sandbox {
     }
 }
 
-/// The engine that evaluates the conditions of a script without captures.
+/// The engine that evaluates the conditions of a script whose values rhai's own limits hold.
 pub(super) fn for_conditions(limits: &ScriptLimits) -> Engine {
     let mut engine = base(&limits.condition, &limits.printer);
     // Nothing is compiled here; a script that tried would find no room.
@@ -62,7 +62,7 @@ pub(super) fn for_conditions(limits: &ScriptLimits) -> Engine {
     engine
 }
 
-/// The engine that evaluates the conditions of a script in which functions hold values.
+/// The engine that evaluates the conditions of any other script: it watches each variable that is read.
 pub(super) fn for_conditions_with(limits: &ScriptLimits, captured: &BTreeSet<String>) -> Engine {
     let mut engine = for_conditions(limits);
     capture::resolve_with(&mut engine, Arc::new(RwLock::new(captured.clone())));

@@ -1,0 +1,226 @@
+//! The sandbox of conditions: every limit at the limit and past it, on a small stack, and what a script cannot
+//! get around.
+
+use crate::corpus_scripts::{decide, watched};
+use crate::policies::load;
+use rolegate::policy::{Limits, PolicySet, Printer, RoleBindings, ScriptLimits, Source};
+use std::error::Error;
+use std::sync::{Arc, Mutex};
+
+type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// How a condition with this body ends: `allow`, `deny`, or why it failed.
+fn outcome(functions: &str, body: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let policy = format!("{functions}\nrole(\"r\").allow(\"GET /x\").when(|request| {{ {body} }});");
+    watched(move || {
+        let set = load(&policy)?;
+        let decision = decide(&set, "/x")?;
+        Ok(match decision.failures.first() {
+            Some(failure) => failure.reason.clone(),
+            None if decision.is_allow() => "allow".to_owned(),
+            None => "deny".to_owned(),
+        })
+    })?
+}
+
+#[test]
+fn every_limit_holds_at_the_limit_and_past_it() -> Outcome {
+    let limits = Limits::CONDITION;
+    let numbers =
+        |count: usize| format!("let l = []; for i in 0..{count} {{ l.push(i); }} l.len() == {count}");
+    let text = |bytes: usize| format!("let s = \"x\"; s.pad({bytes}, \"x\"); s.len() == {bytes}");
+    let entries = |count: usize| format!("let m = #{{}}; for i in 0..{count} {{ m[`k${{i}}`] = 0; }} true");
+    let variables = |count: usize| {
+        let declared: String = (0..count).map(|i| format!("let v{i} = {i};")).collect();
+        format!("{declared} true")
+    };
+    let lines = |count: u32| format!("for i in 0..{count} {{ print(i); }} true");
+    for (functions, fits, breaks, reason) in [
+        ("", numbers(limits.list_items), numbers(limits.list_items + 1), "the list is full"),
+        ("", text(limits.string_bytes), text(limits.string_bytes + 1), "string too large"),
+        // The entry past the limit is seen when the map is looked at the next time.
+        ("", entries(limits.map_entries), entries(limits.map_entries + 2), "object map too large"),
+        // The request is a variable too.
+        ("", variables(limits.variables - 1), variables(limits.variables), "too many variables"),
+        ("", lines(limits.print_lines), lines(limits.print_lines + 1), "too much is printed"),
+        (
+            "fn down(n) { if n == 0 { true } else { down(n - 1) } }",
+            format!("down({})", limits.call_levels - 1),
+            format!("down({})", limits.call_levels),
+            "stack overflow",
+        ),
+        (
+            "",
+            "let n = 0; while n < 1000 { n += 1; } true".to_owned(),
+            "loop {}".to_owned(),
+            "too many operations",
+        ),
+    ] {
+        assert_eq!(outcome(functions, &fits)?, "allow", "{fits}");
+        let broken = outcome(functions, &breaks)?;
+        assert!(broken.contains(reason), "{breaks}: {broken}");
+    }
+    Ok(())
+}
+
+#[test]
+fn limits_cannot_be_caught_hidden_or_counted_anew() -> Outcome {
+    let functions = "fn f(x) { f(x) } fn w(n, f) { w(n + 1, f.curry(f)) }";
+    for (body, reason) in [
+        ("try { f(1) } catch { true }", "stack overflow"),
+        ("try { [1].map(|x| f(x)) } catch { true }", "stack overflow"),
+        ("try { loop {} } catch { true }", "too many operations"),
+        ("try { [1].some(|x| { loop {} }) } catch { true }", "too many operations"),
+        ("[3, 2, 1].sort(|a, b| f(a)); true", "stack overflow"),
+        ("[3, 2, 1].sort(|a, b| { loop {} }); true", "too many operations"),
+        (
+            "let l = [1,2,3,4,5,6,7,8,9]; l.map(|a| l.map(|b| l.map(|c| l.map(|d| a + d).len()).len()).len()); true",
+            "too many operations",
+        ),
+        ("loop { try { throw 1; } catch { } }", "too many operations"),
+        ("loop { try { [1].reduce(|a, b| throw 2) } catch { } }", "too many operations"),
+        ("for i in 0..9223372036854775807 {} true", "too many operations"),
+        ("try { for i in 0..99 { print(i); } } catch { } true", "too much is printed"),
+        (
+            "print(\"0123456789abcdef\"); let s = \"x\"; s.pad(2000, \"x\"); print(s); true",
+            "too much is printed",
+        ),
+        ("let g = |x| x; loop { g = g.curry(g); }", "hold too many values"),
+        ("let g = |x| x; loop { let h = g; g = |y| h; }", "hold too many values"),
+        ("let g = |x| x; loop { g = (|x| x).curry([g, g]); }", "hold too many values"),
+        ("let m = #{a: 1}; let g = |x| x; loop { m.f = g; g = g.curry(m); }", "hold too many values"),
+        ("let a = [1]; loop { a[0] = a; }", "hold too many values"),
+        (
+            "let a = []; a.push(0); let b = [0, 0, 0]; for i in 0..250 { a.push(i); } b[0] = a; b[1] = a; b.len() == 3",
+            "array",
+        ),
+        (
+            "let s = \"x\"; s.pad(4000, \"x\"); let a = [0, 0, 0]; for i in 0..3 { a[i] = s + i; } true",
+            "string",
+        ),
+        ("w(0, |x| x)", "hold too many values"),
+        ("let s = \"a\"; s.pad(4000, \"a\"); s.replace(\"a\", \"bbbbbbbb\"); true", "more than 4096 bytes"),
+        ("let s = \"a\"; s.pad(4000, \"a\"); s.split(\"a\"); true", "the list is full"),
+        ("let l = []; l.push(|x| x); true", "a list cannot hold a function"),
+        ("let l = []; l.push([#{a: |x| x}]); true", "a list cannot hold a function"),
+        ("[1].map(|x| |y| x).len() == 1", "a list cannot hold a function"),
+    ] {
+        let ended = outcome(functions, body)?;
+        // On a slow machine the time may be up before the operations are.
+        let is_late = reason == "too many operations" && ended == "the time is up";
+        assert!(ended.contains(reason) || is_late, "{body}: {ended}");
+    }
+    Ok(())
+}
+
+#[test]
+fn deepest_allowed_script_runs_on_a_small_stack() -> Outcome {
+    // Each level nests as many expressions as a function may.
+    let functions = "fn d(n) { if n > 0 { [n].map(|m| 1 + (1 + d(m - 1))).first() } else { 0 } }";
+    assert_eq!(outcome(functions, "d(4) == 8")?, "allow");
+    let deep = outcome(functions, "d(100) == 200")?;
+    assert!(deep.contains("stack overflow") || deep.contains("nested too deeply"), "{deep}");
+    // A closure nests deeper than a function may; what the stack cannot hold ends the condition.
+    for body in [
+        format!("{}1{} == 41", "(1 + ".repeat(40), ")".repeat(40)),
+        format!("{}true", "!!".repeat(150)),
+        format!(
+            "if request.time == 1 {{ false }} {} else {{ true }}",
+            "else if request.time == 2 { false }".repeat(80)
+        ),
+        format!("[{}1{}].len() == 1", "[".repeat(40), "]".repeat(40)),
+        format!("{}1{} == 1", "[1].map(|x| ".repeat(15), ").first()".repeat(15)),
+    ] {
+        let ended = outcome("", &body)?;
+        let is_stopped = ended.contains("nested too deeply") || ended.contains("stack overflow");
+        assert!(ended == "allow" || is_stopped, "{body}: {ended}");
+    }
+    Ok(())
+}
+
+#[test]
+fn captures_are_copies_and_carry_nothing_from_one_decision_to_the_next() -> Outcome {
+    let set = load(
+        "let limits = [2];\n\
+         role(\"r\").allow(\"GET /x\").when(|request| limits.len() == 1 && limits.contains(2));\n\
+         role(\"r\").allow(\"GET /y\").when(|request| { limits.push(1); limits.len() < 3 });",
+    )?;
+    for _ in 0..5 {
+        assert!(decide(&set, "/x")?.is_allow());
+        let changed = decide(&set, "/y")?;
+        assert!(!changed.is_allow() && changed.failures.len() == 1, "{changed:?}");
+    }
+    for (body, ended) in [
+        ("let l = [\"/x\", \"/y\"]; l.some(|path| request.path == path)", "allow"),
+        ("let l = [1, 2]; l.all(|a| l.some(|b| a == b))", "allow"),
+        ("let p = request.path; [\"/x\"].filter(|q| q == p).len() == 1", "allow"),
+        ("let a = 1; let f = |x| x + a; f.call(2) == 3", "allow"),
+        ("let fs = |x| x * 2; [1, 2].map(fs).reduce(|s, v| s + v, 0) == 6", "allow"),
+    ] {
+        assert_eq!(outcome("", body)?, ended, "{body}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_scripts_print_goes_to_the_printer_of_whoever_loads() -> Outcome {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let lines = Arc::clone(&heard);
+    let printer = Printer::new(move |line| {
+        if let Ok(mut lines) = lines.lock() {
+            lines.push(line.to_owned());
+        }
+    });
+    let limits = ScriptLimits { printer, ..ScriptLimits::default() };
+    let text = "print(\"loading\"); role(\"r\").allow(\"GET /x\").when(|r| { debug(r.path); true });";
+    let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
+    let set = PolicySet::load(&[source], &RoleBindings::default(), &limits)?;
+    assert!(decide(&set, "/x")?.is_allow());
+    assert_eq!(*heard.lock().map_err(|_| "poisoned")?, ["loading", "\"/x\""]);
+    Ok(())
+}
+
+#[test]
+fn many_threads_evaluate_one_condition() -> Outcome {
+    let set = load("role(\"r\").allow(\"GET /x\").when(|request| [\"/x\"].some(|p| request.path == p));")?;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..200).all(|_| decide(&set, "/x").is_ok_and(|d| d.is_allow()))))
+            .collect();
+        assert!(threads.into_iter().all(|thread| thread.join().is_ok_and(|all| all)));
+    });
+    Ok(())
+}
+
+#[test]
+fn limits_of_loading_hold() {
+    let open = "open(\"GET /\");";
+    let refused = |text: &str| load(text).map_or_else(|errors| errors.to_string(), |_| "it loads".to_owned());
+    let accepted = |text: &str| assert!(load(text).is_ok(), "{:.60}", text);
+    let rules = |count: usize| "role(\"r\").allow(\"GET /x\");\n".repeat(count);
+    accepted(&rules(2000));
+
+    let chained = |count: usize| format!("role(\"r\"){};", ".allow(\"GET /x\")".repeat(count));
+    accepted(&chained(340));
+    assert!(refused(&chained(500)).contains("operators stand in one row"));
+
+    let nested = |depth: usize| format!("{open} let a = {}1{};", "[".repeat(depth), "]".repeat(depth));
+    accepted(&nested(20));
+    assert!(refused(&nested(60)).contains("brackets are nested"));
+
+    let large = |bytes: usize| format!("{open}//{}", "x".repeat(bytes - open.len() - 2));
+    accepted(&large(Limits::SOURCE_MAX_BYTES));
+    assert!(refused(&large(Limits::SOURCE_MAX_BYTES + 1)).contains("bytes"));
+
+    let condition =
+        |words: usize| format!("open(\"GET /\").when(|r| {{ {} true }});", "1;".repeat(words / 2));
+    accepted(&condition(4000));
+    assert!(refused(&condition(5000)).contains("at most 4096 words"));
+
+    let functions = |count: usize| {
+        let defined: String = (0..count).map(|n| format!("fn f{n}() {{}}; ")).collect();
+        format!("{defined}{open}")
+    };
+    accepted(&functions(1000));
+    assert!(refused(&functions(Limits::LOAD.functions + 1)).contains("functions"));
+}
