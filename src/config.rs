@@ -274,9 +274,9 @@ fn read_file(input: &Input<'_>, file: &Arc<Path>) -> Result<(Node, bool), Vec<Co
         vec![ConfigError { at: Some(Place::whole(file).into()), problem }]
     })?;
     let text = scan::text(file, &contents.bytes).map_err(|wrong| vec![wrong])?;
-    let shape = scan::shape(file, text)?;
+    let told = scan::read(file, text)?;
     let built = node::build(file, text).map_err(|wrong| vec![wrong])?;
-    let node = node::join(shape, built).map_err(|wrong| vec![wrong])?;
+    let node = node::join(file, told, built).map_err(|wrong| vec![wrong])?;
     Ok((node, contents.readable_by_others))
 }
 

@@ -2,7 +2,8 @@
 
 use super::error::{ConfigError, Problem, shown};
 use super::place::Place;
-use super::scan::{Key, Shape, ShapeKind};
+use super::scan;
+use crate::yaml::{self, Content as Told};
 use serde_yaml::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,37 +99,36 @@ impl Node {
 
 /// Brings together what the events told and what was built: places from the one, types from the other.
 /// Where both do not agree, the file could be read in two ways and is refused.
-pub(super) fn join(shape: Shape, value: Value) -> Result<Node, ConfigError> {
-    let place = shape.place;
-    let content = match (shape.kind, value) {
-        (ShapeKind::Scalar(_), Value::Null) => Content::Null,
-        (ShapeKind::Scalar(text), Value::Bool(_)) => Content::Bool(text),
-        (ShapeKind::Scalar(text), Value::Number(_)) => Content::Number(text),
-        (ShapeKind::Scalar(text), Value::String(built)) if text == built => Content::Text(text),
-        (ShapeKind::List(items), Value::Sequence(values)) if items.len() == values.len() => {
-            let nodes = items.into_iter().zip(values).map(|(item, value)| join(item, value));
+pub(super) fn join(file: &Arc<Path>, told: yaml::Node, built: Value) -> Result<Node, ConfigError> {
+    let place = scan::place(file, told.place);
+    let content = match (told.content, built) {
+        (Told::Scalar { .. }, Value::Null) => Content::Null,
+        (Told::Scalar { text, .. }, Value::Bool(_)) => Content::Bool(text),
+        (Told::Scalar { text, .. }, Value::Number(_)) => Content::Number(text),
+        (Told::Scalar { text, .. }, Value::String(built)) if text == built => Content::Text(text),
+        (Told::List(items), Value::Sequence(values)) if items.len() == values.len() => {
+            let nodes = items.into_iter().zip(values).map(|(item, value)| join(file, item, value));
             Content::List(nodes.collect::<Result<_, _>>()?)
         }
-        (ShapeKind::Map(entries), Value::Mapping(values)) if entries.len() == values.len() => {
+        (Told::Map(entries), Value::Mapping(values)) if entries.len() == values.len() => {
             let mut map = BTreeMap::new();
-            for ((key, shape), (built, value)) in entries.into_iter().zip(values) {
-                let (text, key_place) = join_key(key, &built)?;
-                map.insert(text, Entry { key_place, node: join(shape, value)? });
+            for ((key, node), (built, value)) in entries.into_iter().zip(values) {
+                let key_place = scan::place(file, key.place);
+                let problem = match built {
+                    Value::String(built) if built == key.text => None,
+                    Value::String(_) => Some(Problem::Ambiguous),
+                    _ => Some(Problem::KeyNotText),
+                };
+                if let Some(problem) = problem {
+                    return Err(ConfigError { at: Some(key_place.into()), problem });
+                }
+                map.insert(key.text, Entry { key_place, node: join(file, node, value)? });
             }
             Content::Map(map)
         }
         _ => return Err(ConfigError { at: Some(place.into()), problem: Problem::Ambiguous }),
     };
     Ok(Node { place, content })
-}
-
-fn join_key(key: Key, built: &Value) -> Result<(String, Place), ConfigError> {
-    let problem = match built {
-        Value::String(built) if *built == key.text => return Ok((key.text, key.place)),
-        Value::String(_) => Problem::Ambiguous,
-        _ => Problem::KeyNotText,
-    };
-    Err(ConfigError { at: Some(key.place.into()), problem })
 }
 
 /// Builds the values of a file that the scan has found harmless.
