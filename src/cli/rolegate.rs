@@ -60,7 +60,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Tell everything that is wrong with the configuration
+    /// Tell everything that is wrong with the configuration and its policies
     #[command(after_help = EXIT_CODES)]
     Check(Looking),
     /// Print what the configuration amounts to, and where each value comes from; secrets are hidden
@@ -120,13 +120,19 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
     }
 }
 
+/// Looks at the configuration, and at whether its policies load and define the roles of its tokens.
 fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
-    let loaded = looking.config.load(surroundings);
+    let checked = looking.config.load(surroundings).map_err(policy::Failure::from);
+    let checked = checked.and_then(|config| {
+        policies::load(&config, |_| {})?;
+        Ok(config)
+    });
     if looking.output == Format::Json {
-        console.print(&show::verdict(&loaded));
-        return if loaded.is_ok() { DONE } else { FAILED };
+        let verdict = show::verdict(checked.as_ref().map_err(policy::errors_json));
+        console.print(&verdict);
+        return if checked.is_ok() { DONE } else { FAILED };
     }
-    match loaded {
+    match checked {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| console.warning(warning));
             for file in looking.config.files.names(surroundings) {
@@ -134,10 +140,7 @@ fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Co
             }
             DONE
         }
-        Err(errors) => {
-            errors.iter().for_each(|error| console.error(error));
-            FAILED
-        }
+        Err(failure) => failure.tell(console),
     }
 }
 
@@ -151,9 +154,6 @@ fn show_config(looking: &Looking, surroundings: &Surroundings, console: &mut Con
             });
             DONE
         }
-        Err(errors) => {
-            errors.iter().for_each(|error| console.error(error));
-            FAILED
-        }
+        Err(errors) => policy::Failure::from(errors).tell(console),
     }
 }

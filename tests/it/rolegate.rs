@@ -128,12 +128,13 @@ mod help {
 }
 
 mod configuration {
-    use super::{AUTHENTICATION, Run, SERVER};
+    use super::{AUTHENTICATION, POLICY, Run, SERVER};
 
     fn shipped(arguments: &[&str]) -> Run {
         Run::new(arguments)
             .file("config/rolegate.yaml", SERVER)
             .file("config/authentication.yaml", AUTHENTICATION)
+            .file("policy.rhai", POLICY)
     }
 
     #[test]
@@ -186,6 +187,15 @@ mod configuration {
         let run = Run::new(&["config", "check", "-c", "a.yaml", "-o", "json"])
             .file("a.yaml", "rolegate:\n  polices: [a]\n");
         insta::assert_snapshot!(run.whole());
+    }
+
+    #[test]
+    fn check_holds_roles_against_the_policies() {
+        let other = "role(\"readers\").allow(\"GET /x\");\n";
+        insta::assert_snapshot!(shipped(&["config", "check"]).file("policy.rhai", other).whole());
+        let json = shipped(&["config", "check", "-o", "json"]).file("policy.rhai", other).told();
+        let told: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+        assert_eq!((json.code, &told["errors"][0]["line"]), (Some(1), &6.into()));
     }
 
     #[test]
@@ -470,11 +480,14 @@ mod serving {
 
     #[test]
     fn json_log_is_one_object_a_line() {
-        let mut running = Running::start(configured(&["serve"]).variable("ROLEGATE_LOG_FORMAT", "json"));
+        // A warning is a line like any other.
+        let weak = AUTHENTICATION.replace(TOKEN, "aaaaaaaaaaaaaaaaaaaaaaaa");
+        let run = configured(&["serve"]).file("config/authentication.yaml", &weak);
+        let mut running = Running::start(run.variable("ROLEGATE_LOG_FORMAT", "json"));
         running.signal("TERM");
         let (code, _, err) = running.end();
         assert_eq!(code, Some(0));
-        assert!(err.contains("shutting down"));
+        assert!(err.contains("shutting down") && err.contains("may be guessed"), "{err}");
         for line in err.lines() {
             let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(parsed["timestamp"].is_string() && parsed["level"].is_string(), "{line}");

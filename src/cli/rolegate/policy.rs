@@ -3,8 +3,9 @@
 use super::console::Console;
 use super::policies::{self, LoadError, Named, counted};
 use super::settings::{FileArguments, Surroundings};
+use super::show::told;
 use super::{DONE, EXIT_CODES, FAILED, Format};
-use crate::config::ConfigErrors;
+use crate::config::{ConfigError, ConfigErrors};
 use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, CaseResult, Report};
 use crate::policy::{PolicyErrors, PolicySet, RoleBindings, Source};
 use clap::{Args, Subcommand};
@@ -41,9 +42,9 @@ pub(super) struct PolicyArguments {
     output: Format,
 }
 
-/// Why a command about policies cannot answer.
+/// Why a command about configuration or policies cannot answer.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     #[error(transparent)]
@@ -80,7 +81,7 @@ fn check(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut
 fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     let mut passed = 0;
     let mut failed = 0;
-    let mut told = Vec::new();
+    let mut ran_files = Vec::new();
     let files = match arguments.case_files(surroundings) {
         Ok(files) => files,
         Err(failure) => return failure.tell(console),
@@ -96,7 +97,7 @@ fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut 
                     console.line(format_args!("{}: {report}", file.display()));
                 }
                 Format::Text => console.line(format_args!("{}:\n{report}", file.display())),
-                Format::Json => told.push(report_json(file, report)),
+                Format::Json => ran_files.push(report_json(file, report)),
             }
         });
         if let Err(error) = ran {
@@ -106,7 +107,7 @@ fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut 
                     Failure::from(error).tell(console);
                 }
                 Format::Json => {
-                    told.push(
+                    ran_files.push(
                         json!({ "file": file.to_string_lossy(), "errors": errors_json(&error.into()) }),
                     );
                 }
@@ -114,7 +115,7 @@ fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut 
         }
     }
     if arguments.output == Format::Json {
-        let whole = json!({ "passed": passed, "failed": failed, "success": is_success, "files": told });
+        let whole = json!({ "passed": passed, "failed": failed, "success": is_success, "files": ran_files });
         console.print(&format!("{whole:#}\n"));
     } else if files.len() > 1 {
         let cases = counted(passed + failed, "case");
@@ -178,7 +179,8 @@ fn cases_of(file: &Path) -> Option<PathBuf> {
 }
 
 impl Failure {
-    fn tell(&self, console: &mut Console<'_>) -> u8 {
+    /// Tells it on standard error.
+    pub(super) fn tell(&self, console: &mut Console<'_>) -> u8 {
         match self {
             Self::Config(errors) => errors.iter().for_each(|error| console.error(error)),
             // These come with their label, and with the lines they are about.
@@ -204,11 +206,12 @@ fn check_json(checked: &Result<(Vec<Source>, PolicySet), Failure>) -> Value {
     }
 }
 
-fn errors_json(failure: &Failure) -> Vec<Value> {
+pub(super) fn errors_json(failure: &Failure) -> Vec<Value> {
     match failure {
         Failure::Load(LoadError::Policy(errors)) => problems_json(errors),
         Failure::Config(errors) => {
-            errors.iter().map(|error| json!({ "message": error.to_string() })).collect()
+            let told = |error: &ConfigError| told(error.at.as_ref(), &error.problem.to_string());
+            errors.iter().map(told).collect()
         }
         other => vec![json!({ "message": other.to_string() })],
     }

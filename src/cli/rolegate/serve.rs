@@ -81,8 +81,15 @@ fn start(
     console: &mut Console<'_>,
 ) -> Result<u8, Failure> {
     let config = arguments.config.load(surroundings)?;
-    config.warnings.iter().for_each(|warning| console.warning(warning));
     log_to_standard_error(&config.log, console.colours);
+    for warning in &config.warnings {
+        // Whoever reads standard error as JSON reads all of it as JSON.
+        if config.log.format.value == "json" {
+            tracing::warn!(at = %warning.at, "{}", warning.notice);
+        } else {
+            console.warning(warning);
+        }
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
     let code = runtime.block_on(async {

@@ -1,6 +1,6 @@
 //! `config show`: every value and where it comes from, as YAML that people read or as JSON.
 
-use crate::config::{Config, ConfigErrors, Origin, Setting, SettingValue};
+use crate::config::{Config, Origin, Setting, SettingValue};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -86,29 +86,29 @@ fn scalar(text: &str) -> String {
     }
 }
 
-/// What `config check` found, as JSON.
-pub(super) fn verdict(loaded: &Result<Config, ConfigErrors>) -> String {
-    let at = |origin: Option<&Origin>| match origin {
-        Some(Origin::File(place)) => {
-            json!({ "file": place.file.to_string_lossy(), "line": place.line, "column": place.column })
-        }
-        Some(elsewhere) => json!({ "from": elsewhere.to_string() }),
-        None => Value::Null,
-    };
-    let (errors, warnings): (Vec<Value>, Vec<Value>) = match loaded {
+/// What `config check` found, as JSON: warnings when all is in order, and otherwise the errors.
+pub(super) fn verdict(checked: Result<&Config, Vec<Value>>) -> String {
+    let (valid, errors, warnings) = match checked {
         Ok(config) => {
-            let told = config
-                .warnings
-                .iter()
-                .map(|warning| json!({ "at": at(Some(&warning.at)), "message": warning.notice.to_string() }));
-            (Vec::new(), told.collect())
+            let warnings = config.warnings.iter();
+            let told = warnings.map(|warning| told(Some(&warning.at), &warning.notice.to_string()));
+            (true, Vec::new(), told.collect())
         }
-        Err(errors) => {
-            let told = errors
-                .iter()
-                .map(|error| json!({ "at": at(error.at.as_ref()), "message": error.problem.to_string() }));
-            (told.collect(), Vec::new())
-        }
+        Err(errors) => (false, errors, Vec::new()),
     };
-    format!("{:#}\n", json!({ "valid": loaded.is_ok(), "errors": errors, "warnings": warnings }))
+    format!("{:#}\n", json!({ "valid": valid, "errors": errors, "warnings": Value::Array(warnings) }))
+}
+
+/// A message and its place, as JSON.
+pub(super) fn told(at: Option<&Origin>, message: &str) -> Value {
+    match at {
+        Some(Origin::File(place)) => json!({
+            "file": place.file.to_string_lossy(),
+            "line": place.line,
+            "column": place.column,
+            "message": message,
+        }),
+        Some(elsewhere) => json!({ "from": elsewhere.to_string(), "message": message }),
+        None => json!({ "message": message }),
+    }
 }
