@@ -116,8 +116,25 @@ pub(crate) fn text(bytes: &[u8], limits: Limits) -> Result<&str, YamlError> {
     Ok(text)
 }
 
+/// Within brackets the parser holds every word until the closing one, and one that looks like an anchor, an alias
+/// or a tag takes many times its length. There are not more of them than there may be values.
+fn refuse_many_marks(text: &str, limits: Limits) -> Result<(), YamlError> {
+    let starts_word = |before: u8| b" \t\n[{,".contains(&before);
+    let pairs = text.as_bytes().windows(2).enumerate();
+    let mut marks =
+        pairs.filter(|(_, pair)| matches!(pair, [before, b'!' | b'&' | b'*'] if starts_word(*before)));
+    match marks.nth(limits.nodes) {
+        None => Ok(()),
+        Some((at, _)) => {
+            let place = place_after(text.get(..=at).unwrap_or_default());
+            Err(error(place, YamlProblem::TooManyNodes(limits.nodes)))
+        }
+    }
+}
+
 /// Reads the events of the one document. Problems are collected, up to the first that ends the reading.
 pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
+    refuse_many_marks(text, limits).map_err(|wrong| vec![wrong])?;
     let mut scan = Scan { limits, nodes: 0, open: Vec::new(), root: None, documents: 0, errors: Vec::new() };
     for event in Parser::new_from_str(text) {
         let read = match event {

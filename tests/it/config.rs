@@ -312,6 +312,12 @@ mod untrusted_text {
                 assert!(World::one(&text).load().is_err(), "{wide:?}");
             }
         }
+        for mark in ["!a ", "&a ", "*a ", "\n! ", "!"] {
+            // Within brackets the parser would hold all of them at once.
+            let found = problem(&format!("a: [{}", fill(mark).split_at(FILE_MAX_BYTES / 2).0)).1;
+            let is_bounded = mark == "!" || found == Problem::TooManyNodes(NODES_MAX);
+            assert!(is_bounded, "{mark:?}: {found:?}");
+        }
         let staircase: String = (0..1000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
         assert_eq!(problem(&staircase).1, Problem::TooDeep(DEPTH_MAX));
         let many: String = (0..40_000).map(|number| format!("key{number}: 1\n")).collect();
@@ -329,6 +335,54 @@ mod untrusted_text {
             let (place, found) = problem(text);
             assert_eq!(found, Problem::Syntax(String::new()), "{text:?}");
             assert!(place.starts_with("a.yaml:"), "{text:?}: {place}");
+        }
+    }
+}
+
+mod values {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_is_read_in_every_spelling_that_yaml_has_for_it() {
+        for spelled in [
+            "here",
+            "'here'",
+            "\"here\"",
+            "\"he\\x72e\"",
+            "|-\n    here",
+            ">-\n    here",
+            "\n    here",
+            "here # not here",
+            "  here  ",
+        ] {
+            let text = format!("{MINIMAL}  data_dir: {spelled}\n");
+            assert_eq!(World::one(&text).good().data_dir.value, Path::new("here"), "{spelled:?}");
+        }
+        for spelled in [
+            "two words",
+            "\"two\\\n    \\ words\"",
+            "two\n    words",
+            "'two\n    words'",
+            ">-\n    two\n    words",
+        ] {
+            let text = format!("{MINIMAL}  data_dir: {spelled}\n");
+            assert_eq!(World::one(&text).good().data_dir.value, Path::new("two words"), "{spelled:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever stands in a file, it is read or refused, and what is refused has its place in the file.
+        #[test]
+        fn no_text_is_taken_for_a_server_and_none_ends_the_program(
+            text in "([a-c:\\-\\[\\]{} \n\"'#&*!|>?%@,0~\\\\\u{e9}]|rolegate: |token: ){0,60}"
+        ) {
+            let errors = World::one(&text).load().unwrap_err();
+            for error in &errors {
+                let at = error.at.as_ref().map(ToString::to_string).unwrap_or_default();
+                let is_missing = matches!(error.problem, Problem::Missing { .. });
+                prop_assert!(at.starts_with("a.yaml") || is_missing, "{error}");
+            }
         }
     }
 }
