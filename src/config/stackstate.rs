@@ -46,11 +46,7 @@ impl Reader<'_> {
         let path = format!("{path}.bootstrap");
         let secret = self.secret(block, &path, TOKEN_FILE);
         let roles = self.filled_list(block, ROLES, &format!("{path}.roles"), ROLES_HINT, value::role);
-        let has_ttl = block.get("ttl").is_some();
         let ttl = self.field(block, TTL, &format!("{path}.ttl"), value::duration);
-        if has_ttl && ttl.is_none() {
-            return None;
-        }
         let secret = secret?;
         let published = secret.value.0.expose() == PUBLISHED_TOKEN;
         if let Some(listen) = listen.filter(|listen| published && !listen.value.ip().is_loopback()) {

@@ -466,6 +466,40 @@ mod serving {
     }
 
     #[test]
+    fn limits_of_the_configuration_hold() {
+        let text = format!("{SERVER}  limits: {{header_fields: 8}}\n");
+        let running = Running::start(configured(&["serve"]).file("config/rolegate.yaml", &text));
+        let answer = |fields: usize| {
+            let mut stream = TcpStream::connect(&running.address).unwrap();
+            let more = "X: y\r\n".repeat(fields - 2);
+            let request = format!("GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        assert!(answer(8).starts_with("HTTP/1.1 200 "));
+        assert!(answer(9).starts_with("HTTP/1.1 431 "));
+    }
+
+    #[test]
+    fn running_request_is_answered_after_the_first_signal() {
+        let mut running = Running::start(configured(&["serve"]));
+        let mut held = TcpStream::connect(&running.address).unwrap();
+        held.write_all(b"GET /api/server/info HTTP/1.1\r\nHost: x\r\nX-API-Key: ").unwrap();
+        // Another connection comes after the first one: when it is answered, the first one is taken up.
+        running.get("/health", None);
+        running.signal("TERM");
+        running.wait_for_log("shutting down");
+        held.write_all(format!("{TOKEN}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        held.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(TcpStream::connect(&running.address).is_err());
+        assert_eq!(running.end().0, Some(0));
+    }
+
+    #[test]
     fn second_signal_drops_running_requests() {
         let mut running = Running::start(configured(&["serve"]));
         let mut held = TcpStream::connect(&running.address).unwrap();
