@@ -332,6 +332,7 @@ mod serving {
     use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
     const TOKEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
+    const NEW_TOKEN: &str = r#"{"name": "new", "roles": ["reader"]}"#;
 
     /// A server that has told its address. It is killed when the test is over.
     struct Running {
@@ -482,33 +483,43 @@ mod serving {
         assert!(answer(9).starts_with("HTTP/1.1 431 "));
     }
 
+    /// A server, and a request that it has taken up and whose body it waits for.
+    #[expect(clippy::unwrap_used, reason = "a test that does not reach its server fails")]
+    fn with_request_in_progress() -> (Running, TcpStream) {
+        let policy = "role(\"reader\").allow(\"POST /api/security/tokens\");";
+        let running = Running::start(configured(&["serve"]).file("policy.rhai", policy));
+        let head = format!(
+            "POST /api/security/tokens HTTP/1.1\r\nHost: x\r\nX-API-Key: {TOKEN}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+            NEW_TOKEN.len()
+        );
+        let mut held = TcpStream::connect(&running.address).unwrap();
+        held.write_all(head.as_bytes()).unwrap();
+        let mut go_on = [0; 25];
+        held.read_exact(&mut go_on).unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        (running, held)
+    }
+
     #[test]
     fn running_request_is_answered_after_the_first_signal() {
-        let mut running = Running::start(configured(&["serve"]));
-        let mut held = TcpStream::connect(&running.address).unwrap();
-        held.write_all(b"GET /api/server/info HTTP/1.1\r\nHost: x\r\nX-API-Key: ").unwrap();
-        // Another connection comes after the first one: when it is answered, the first one is taken up.
-        running.get("/health", None);
+        let (mut running, mut held) = with_request_in_progress();
         running.signal("TERM");
         running.wait_for_log("shutting down");
-        held.write_all(format!("{TOKEN}\r\n\r\n").as_bytes()).unwrap();
+        held.write_all(NEW_TOKEN.as_bytes()).unwrap();
         let mut answer = String::new();
         held.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("svctok-"), "{answer}");
         assert!(TcpStream::connect(&running.address).is_err());
         assert_eq!(running.end().0, Some(0));
     }
 
     #[test]
     fn second_signal_drops_running_requests() {
-        let mut running = Running::start(configured(&["serve"]));
-        let mut held = TcpStream::connect(&running.address).unwrap();
-        held.write_all(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab").unwrap();
-        // Another request on a connection of its own: when it is answered, the first one has been taken up.
-        running.get("/health", None);
+        let (mut running, _held) = with_request_in_progress();
         running.signal("TERM");
         running.wait_for_log("shutting down");
-        running.signal("TERM");
+        running.signal("INT");
         assert_eq!(running.end().0, Some(3));
     }
 
