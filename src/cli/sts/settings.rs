@@ -124,7 +124,7 @@ pub(crate) fn config_path(invocation: &Invocation, env: &Surroundings) -> PathBu
     if let Some(path) = invocation.text("config").filter(|path| !path.is_empty()) {
         return PathBuf::from(path);
     }
-    let home = || env.path("HOME").unwrap_or_default().join(".config");
+    let home = || env.path("HOME").or_else(std::env::home_dir).unwrap_or_default().join(".config");
     env.path("XDG_CONFIG_HOME").unwrap_or_else(home).join("stackstate-cli").join("config.yaml")
 }
 
