@@ -373,14 +373,15 @@ pub(super) fn suggest_variable(name: &str) -> Option<String> {
     nearest(own, candidates).map(|found| format!("{VARIABLE_PREFIX}{found}"))
 }
 
-/// Whether Kubernetes sets this variable by itself, for a service whose name starts with `rolegate`.
-pub(super) fn is_of_kubernetes(variable: &str) -> bool {
+/// Whether Kubernetes sets this variable by itself, for a service whose name starts with `rolegate`. The value
+/// tells its `ROLEGATE_PORT` from one that somebody set in the hope of another port.
+pub(super) fn is_of_kubernetes(variable: &str, value: &str) -> bool {
     let own = variable.strip_prefix("ROLEGATE").unwrap_or_default();
     let numbered = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
     own.ends_with("_SERVICE_HOST")
         || own.ends_with("_SERVICE_PORT")
         || own.contains("_SERVICE_PORT_")
-        || own.ends_with("_PORT")
+        || own.ends_with("_PORT") && value.contains("://")
         || own.split("_PORT_").skip(1).any(numbered)
 }
 
@@ -407,12 +408,19 @@ mod tests {
         assert_eq!(distinct.len(), variables.len());
         assert!(variables.len() > 10 && variables.contains(&"ROLEGATE_LOG_LEVEL".to_owned()));
         for variable in variables.iter().map(String::as_str).chain([FILES_VARIABLE]) {
-            assert!(!is_of_kubernetes(variable), "{variable}");
+            assert!(!is_of_kubernetes(variable, "tcp://10.0.0.1:1"), "{variable}");
         }
-        for variable in ["PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8080_TCP_ADDR", "WEB_PORT_80_TCP"]
-        {
-            assert!(is_of_kubernetes(&format!("ROLEGATE_{variable}")), "{variable}");
+        for (variable, value) in [
+            ("PORT", "tcp://10.0.0.1:8080"),
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8080"),
+            ("SERVICE_PORT_HTTP", "8080"),
+            ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("WEB_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ] {
+            assert!(is_of_kubernetes(&format!("ROLEGATE_{variable}"), value), "{variable}");
         }
+        assert!(!is_of_kubernetes("ROLEGATE_PORT", "8080"));
     }
 
     #[test]

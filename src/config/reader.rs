@@ -168,10 +168,12 @@ impl Reader<'_> {
             input.variables.names().filter(|name| name.starts_with(VARIABLE_PREFIX)).filter(|name| {
                 !known.contains(*name) && *name != FILES_VARIABLE && !self.referred.contains(*name)
             });
-        let errors = unknown.filter(|name| !is_of_kubernetes(name)).map(|name| ConfigError {
-            at: Some(Origin::Variable(name.into())),
-            problem: Problem::UnknownVariable { nearest: suggest_variable(name) },
-        });
+        let errors = unknown
+            .filter(|name| !is_of_kubernetes(name, input.variables.get(name).unwrap_or_default()))
+            .map(|name| ConfigError {
+                at: Some(Origin::Variable(name.into())),
+                problem: Problem::UnknownVariable { nearest: suggest_variable(name) },
+            });
         let errors: Vec<_> = errors.collect();
         self.errors.extend(errors);
     }

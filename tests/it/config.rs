@@ -692,6 +692,7 @@ mod overrides {
             .variable("ROLEGATE_LISTN", "127.0.0.1:2")
             .variable("ROLEGATE_DATADIR", "x")
             .variable("ROLEGATE_NONSENSE", "x")
+            .variable("ROLEGATE_PORT", "9000")
             .variable("ROLEGATE_LOG_LEVEL", "")
             .variable("ROLEGATE_LOG_FORMAT", "xml");
         insta::assert_snapshot!(world.errors());
@@ -700,6 +701,7 @@ mod overrides {
             .variable("ROLEGATE_BOOTSTRAP_TOKEN", STRONG)
             .variable("ROLEGATE_CONFIG", "a.yaml")
             .variable("ROLEGATE_SERVICE_HOST", "10.0.0.1")
+            .variable("ROLEGATE_PORT", "tcp://10.0.0.1:8080")
             .variable("ROLEGATE_PORT_8080_TCP_ADDR", "10.0.0.1")
             .variable("ROLEGATES", "x")
             .good();

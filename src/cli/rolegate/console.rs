@@ -72,3 +72,28 @@ impl Console<'_> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(err_has_colours: bool, colours: bool) -> String {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut output = Output { out: Box::new(&mut out), err: Box::new(&mut err), err_has_colours };
+        let mut console = output.console(colours);
+        console.error("one");
+        console.warning("two");
+        console.line("three");
+        drop(output);
+        assert_eq!(out, b"three\n");
+        String::from_utf8(err).unwrap()
+    }
+
+    #[test]
+    fn labels_have_colours_on_a_terminal_that_wants_them_and_nowhere_else() {
+        assert_eq!(told(true, true), "\u{1b}[1;31merror\u{1b}[0m: one\n\u{1b}[1;33mwarning\u{1b}[0m: two\n");
+        for (terminal, wanted) in [(true, false), (false, true), (false, false)] {
+            assert_eq!(told(terminal, wanted), "error: one\nwarning: two\n");
+        }
+    }
+}

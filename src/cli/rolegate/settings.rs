@@ -83,3 +83,19 @@ impl FileArguments {
         load(&Input { files: &files, variables: &surroundings.variables, flags, read: &read })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_counts_when_it_is_set_to_anything() {
+        let no_color = |variables: &[(&str, &str)]| {
+            Surroundings { variables: variables.iter().map(|(name, value)| (*name, *value)).collect() }
+                .no_color()
+        };
+        assert!(no_color(&[("NO_COLOR", "0")]));
+        assert!(!no_color(&[("NO_COLOR", "")]));
+        assert!(!no_color(&[]));
+    }
+}
