@@ -82,11 +82,13 @@ fn memory_store_conforms() {
 #[expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 mod embedded {
     use super::{all, conformance, token};
+    use crate::process;
     use proptest::prelude::*;
     use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
     use rolegate::store::memory::MemoryStore;
     use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
     use std::fs::{self, File, Permissions};
+    use std::io::Write;
     use std::os::unix::fs::{FileExt, PermissionsExt};
     use std::path::Path;
     use std::thread;
@@ -231,6 +233,30 @@ mod embedded {
         assert_eq!(first.insert(&token(1, 1)).unwrap(), Insertion::Inserted);
         drop(first);
         assert_eq!(all(&open(folder.path())).unwrap(), [token(1, 1)]);
+    }
+
+    #[test]
+    fn store_that_another_process_has_open_is_in_use_until_that_process_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = open(folder.path());
+        let part = "store::embedded::second_process_part";
+        let second = || process::part(part, folder.path()).unwrap().output().unwrap();
+        let said = String::from_utf8(second().stdout).unwrap();
+        assert!(said.contains("is in use: one process at a time may open it"), "{said}");
+        assert_eq!(first.insert(&token(1, 1)).unwrap(), Insertion::Inserted);
+        drop(first);
+        let said = String::from_utf8(second().stdout).unwrap();
+        assert!(said.contains("1 tokens"), "{said}");
+    }
+
+    #[test]
+    fn second_process_part() {
+        let Some(folder) = process::argument() else { return };
+        let said = match EmbeddedStore::open(&folder) {
+            Ok(store) => format!("{} tokens\n", all(&store).unwrap().len()),
+            Err(error) => format!("{error}\n"),
+        };
+        std::io::stdout().write_all(said.as_bytes()).unwrap();
     }
 
     #[test]
