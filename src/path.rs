@@ -134,6 +134,11 @@ pub(crate) fn decode_strictly(text: &str) -> Option<String> {
 }
 
 fn push_canonical_segment(canonical: &mut String, segment: &str) -> Result<(), PathError> {
+    // Most segments are plain: nothing in them is encoded, and nothing can hide.
+    if segment.bytes().all(is_pchar) && segment.bytes().any(|byte| byte != b'.') {
+        canonical.push_str(segment);
+        return Ok(());
+    }
     if let Some(bad) = segment.bytes().find(|byte| *byte != b'%' && !is_pchar(*byte)) {
         return Err(match bad {
             b'\\' => PathError::Backslash,

@@ -197,8 +197,9 @@ impl Request {
 
     /// The same request under a name by which logs find it.
     #[must_use]
-    pub fn with_id(self, id: Arc<str>) -> Self {
-        Self::from(RequestParts { id: Some(id), ..self.into_parts() })
+    pub fn with_id(mut self, id: Arc<str>) -> Self {
+        Arc::make_mut(&mut self.0).id = Some(id);
+        self
     }
 
     /// The method, as it was sent.

@@ -3,6 +3,7 @@
 
 mod limits;
 mod clock;
+mod timer;
 mod socket;
 mod body;
 mod connection;

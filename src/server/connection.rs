@@ -2,12 +2,13 @@
 
 use super::limits::Limits;
 use super::socket::Socket;
+use super::timer::ConnectionTimer;
 use crate::path::TARGET_MAX_BYTES;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
@@ -138,6 +139,7 @@ async fn serve_one(
     let mut told = false;
     let ended = loop {
         tokio::select! {
+            biased;
             ended = &mut connection => break ended,
             _ = draining.wait_for(|draining| *draining), if !told => {}
         }
@@ -154,7 +156,7 @@ fn builder(limits: &Limits) -> http1::Builder {
     let head_bytes = limits.header_bytes.saturating_add(TARGET_MAX_BYTES + REQUEST_LINE_EXTRA_BYTES);
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(ConnectionTimer::default())
         .header_read_timeout(limits.header_read_timeout)
         .max_header_size(head_bytes)
         .max_buf_size(BUFFER_MAX_BYTES.max(head_bytes))

@@ -21,8 +21,9 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use tower_service::Service;
 
 /// The other header that carries a token.
@@ -65,7 +66,7 @@ where
     async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Answered<B> {
         let now = (self.clock)();
         let mut line = Line::start(&request);
-        let answered = catching(self.answer(request, peer, now, &mut line)).await;
+        let answered = catching(pin!(self.answer(request, peer, now, &mut line))).await;
         let mut response = answered.unwrap_or_else(|| {
             line.note(&"answering ended in a panic");
             own(Failure::internal().reply(&line.request_id, now))
@@ -120,7 +121,7 @@ where
             }
             Answer::Permitted(permit) => permit,
         };
-        self.hand_on(request, permit, &head.uri, body, now, line).await
+        self.hand_on(request, permit, head.uri, body, now, line).await
     }
 
     /// Calls the routes with the one spelling that was decided on.
@@ -128,7 +129,7 @@ where
         &self,
         request: Request,
         permit: Permit,
-        uri: &Uri,
+        uri: Uri,
         body: Incoming,
         now: Timestamp,
         line: &mut Line,
@@ -208,10 +209,10 @@ where
 }
 
 /// The request in canonical spelling and in origin form, without the token that was spent on it.
-fn rebuild(request: Request, uri: &Uri) -> Option<http::Request<()>> {
+fn rebuild(request: Request, uri: Uri) -> Option<http::Request<()>> {
     let RequestParts { method, path, query, mut headers, credential, .. } = request.into_parts();
     let target = if uri.authority().is_none() && uri.path() == path.as_str() {
-        uri.clone()
+        uri
     } else {
         match query {
             Some(query) => Uri::try_from(format!("{path}?{query}")).ok()?,
@@ -239,11 +240,10 @@ fn own<B>(reply: Reply) -> Answered<B> {
 }
 
 /// Runs a future to its end; `None` when it panicked, which must end one request and no more.
-async fn catching<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+async fn catching<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(polled) => polled.map(Some),
-        Err(_) => std::task::Poll::Ready(None),
+        Err(_) => Poll::Ready(None),
     })
     .await
 }
@@ -266,7 +266,7 @@ mod tests {
                 query: query.clone().map(Into::into),
                 ..Request::new(http::Method::GET, path.clone()).into_parts()
             };
-            let handed = rebuild(Request::from(parts), &Uri::from_static("http://h/other")).unwrap();
+            let handed = rebuild(Request::from(parts), Uri::from_static("http://h/other")).unwrap();
             prop_assert_eq!(handed.uri().path(), path.as_str());
             prop_assert_eq!(handed.uri().query(), query.as_deref());
         }
