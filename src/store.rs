@@ -13,8 +13,8 @@ use std::path::PathBuf;
 /// A place that keeps tokens.
 ///
 /// A call that returned `Ok` is durable: it survives the end of the process and a loss of power, as
-/// far as the store has anything durable at all. A call that returned an error has either not
-/// happened, or happened whole. Calls block; many threads may call at once.
+/// far as the store has anything durable at all. A call that returned an error has not happened, or,
+/// where that cannot be found out any more, has happened whole. Calls block; many threads may call at once.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Hands every token to `each`, in no particular order.
     ///

@@ -1,9 +1,12 @@
 //! The store in one file on this machine, kept by redb. One process at a time may open it.
 
+mod backend;
+mod commit;
 mod guarded;
 mod queue;
 mod row;
 
+use self::backend::Backend;
 use self::guarded::GuardedFile;
 use self::queue::{Change, Outcome, Queue};
 use super::{AfterDelete, Insertion, Store, StoreError};
@@ -13,7 +16,6 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
-use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,8 @@ const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
 const DIGESTS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("digests");
 const SPENT: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("spent");
 const FORMAT_KEY: &str = "format";
+/// How many commits there were: by this number a commit that failed is found, or is not.
+const COMMITS_KEY: &str = "commits";
 
 /// Tokens in one file of a data folder.
 #[derive(Debug)]
@@ -100,22 +104,33 @@ impl EmbeddedStore {
 
     /// After a failed commit redb refuses further work. What it held is dropped, and what is in the file is
     /// read again: either all of the commit, or nothing of it.
-    fn reopen(&self, failed: Arc<Opened>) {
+    fn reopen(&self, failed: Arc<Opened>) -> Option<Arc<Opened>> {
         let mut opened = self.opened.lock();
         *opened = None;
         // Closing a database in an unknown state may panic, and there is nothing left to lose.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
         *opened = self.place.open_file().ok().map(Arc::new);
+        opened.clone()
     }
 
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
         self.queue.submit(change, |changes| {
             let opened = self.opened()?;
-            let committed = guard(&self.place, || opened.commit(&self.place, changes));
-            if committed.is_err() {
-                self.reopen(opened);
+            let mut pending = None;
+            let committed = guard(&self.place, || opened.commit(&self.place, changes, &mut pending));
+            let Err(error) = committed else { return committed };
+            let again = self.reopen(opened);
+            // A commit whose last sync failed may be whole in the file all the same, and would come to light at
+            // the next start. It is made certain now, so that an error means that nothing happened.
+            let (Some(again), Some(pending)) = (again, pending) else { return Err(error) };
+            match guard(&self.place, || again.confirm(&self.place, pending.number)) {
+                Ok(true) => Ok(pending.outcomes),
+                Ok(false) => Err(error),
+                Err(_) => {
+                    self.reopen(again);
+                    Err(error)
+                }
             }
-            committed
         })
     }
 }
@@ -359,140 +374,6 @@ impl Opened {
         }
         Ok(())
     }
-
-    /// Makes all of the changes durable, or none.
-    fn commit(&self, place: &Place, changes: &[&Change]) -> Result<Vec<Outcome>, StoreError> {
-        self.file.release().map_err(|source| place.io("write", source))?;
-        let commit = || -> Result<Vec<Outcome>, redb::Error> {
-            let transaction = self.database.begin_write()?;
-            let outcomes: Result<Vec<Outcome>, redb::Error> = {
-                let mut tables = Tables {
-                    tokens: transaction.open_table(TOKENS)?,
-                    digests: transaction.open_table(DIGESTS)?,
-                    spent: transaction.open_table(SPENT)?,
-                };
-                changes.iter().map(|change| tables.apply(change)).collect()
-            };
-            let outcomes = outcomes?;
-            if outcomes.contains(&Outcome::Done) {
-                transaction.commit()?;
-            } else {
-                transaction.abort()?;
-            }
-            Ok(outcomes)
-        };
-        commit().map_err(|error| place.explain("write", error))
-    }
-}
-
-/// The tables of one write transaction.
-struct Tables<'a> {
-    tokens: redb::Table<'a, u64, &'static [u8]>,
-    digests: redb::Table<'a, &'static [u8; 32], u64>,
-    spent: redb::Table<'a, &'static [u8; 32], ()>,
-}
-
-impl Tables<'_> {
-    fn apply(&mut self, change: &Change) -> Result<Outcome, redb::Error> {
-        match change {
-            Change::Insert { id, digest, row } => self.insert(id.get(), digest, row),
-            Change::Update { id, digest, row } => self.update(id.get(), digest, row),
-            Change::Delete { id, after } => self.delete(id.get(), *after),
-        }
-    }
-
-    fn insert(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
-        if self.tokens.get(id)?.is_some() {
-            return Ok(Outcome::IdTaken);
-        }
-        if self.digests.get(digest.as_bytes())?.is_some() {
-            return Ok(Outcome::DigestTaken);
-        }
-        if self.spent.get(digest.as_bytes())?.is_some() {
-            return Ok(Outcome::DigestSpent);
-        }
-        self.tokens.insert(id, row)?;
-        self.digests.insert(digest.as_bytes(), id)?;
-        Ok(Outcome::Done)
-    }
-
-    fn update(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
-        let kept = self.digests.get(digest.as_bytes())?.map(|kept| kept.value());
-        if kept != Some(id) {
-            return Ok(Outcome::Missing);
-        }
-        self.tokens.insert(id, row)?;
-        Ok(Outcome::Done)
-    }
-
-    fn delete(&mut self, id: u64, after: AfterDelete) -> Result<Outcome, redb::Error> {
-        let Some(digest) = self.tokens.remove(id)?.map(|row| row::decode(id, row.value())) else {
-            return Ok(Outcome::Missing);
-        };
-        let digest = digest.map_err(redb::Error::Corrupted)?.digest;
-        self.digests.remove(digest.as_bytes())?;
-        if after == AfterDelete::RefuseDigest {
-            self.spent.insert(digest.as_bytes(), ())?;
-        }
-        Ok(Outcome::Done)
-    }
-}
-
-/// What redb sees of the file: the locks of its own backend, and our guard over the content.
-#[derive(Debug)]
-struct Backend {
-    locks: FileBackend,
-    file: Arc<GuardedFile>,
-}
-
-impl redb::StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.locks.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
-        self.locks.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
-        self.locks.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.locks.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.locks.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
-        self.locks.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
-        self.locks.query_lock_range(start, end)
-    }
 }
 
 #[cfg(test)]
@@ -585,15 +466,36 @@ mod tests {
         let transaction = opened.database.begin_write().unwrap();
         transaction.open_table(SPENT).unwrap().insert(spent.as_bytes(), ()).unwrap();
         transaction.commit().unwrap();
-        store.reopen(opened);
+        assert!(store.reopen(opened).is_some());
         assert!(store.is_spent(&spent).unwrap());
 
         // Without the file nothing works; with the file everything does again.
         let (file, away) = (folder.path().join(FILE_NAME), folder.path().join("away"));
         fs::rename(&file, &away).unwrap();
-        store.reopen(store.opened().unwrap());
+        assert!(store.reopen(store.opened().unwrap()).is_none());
         assert!(matches!(store.is_spent(&spent), Err(StoreError::Io { action: "open", .. })));
         fs::rename(&away, &file).unwrap();
         assert!(store.is_spent(&spent).unwrap());
+    }
+
+    #[test]
+    fn commit_that_failed_is_found_by_its_number_or_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        let (id, digest) = (TokenId::new(TokenId::MIN).unwrap(), TokenDigest::from_bytes([1; 32]));
+        let insert = Change::Insert { id, digest, row: Vec::new() };
+        let mut pending = None;
+        let opened = store.opened().unwrap();
+        let outcomes = opened.commit(&store.place, &[&insert], &mut pending).unwrap();
+        let pending = pending.unwrap();
+        assert_eq!((pending.number, &pending.outcomes), (1, &outcomes));
+
+        let again = store.reopen(opened).unwrap();
+        assert!(!again.confirm(&store.place, 2).unwrap(), "there was no second commit");
+        assert!(again.confirm(&store.place, 1).unwrap());
+        assert!(!again.confirm(&store.place, 1).unwrap(), "its confirmation is the last commit now");
+        let mut none = None;
+        assert_eq!(again.commit(&store.place, &[&insert], &mut none).unwrap(), [Outcome::IdTaken]);
+        assert!(none.is_none(), "what changes nothing is no commit");
     }
 }
