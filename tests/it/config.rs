@@ -1,8 +1,8 @@
 //! The configuration: what is read from files, variables and arguments, and what is refused, at which place.
 
 use rolegate::config::{
-    Config, ConfigErrors, Contents, DEPTH_MAX, FILE_MAX_BYTES, FILES_MAX, Flag, Input, KEY_MAX_BYTES,
-    NODES_MAX, Origin, PUBLISHED_TOKEN, Problem, SettingValue, Variables, load,
+    Config, ConfigErrors, Contents, DEPTH_MAX, FILE_MAX_BYTES, FILES_MAX, Flag, Input, KEY_MAX_BYTES, KEYS,
+    Kind, NODES_MAX, Origin, PUBLISHED_TOKEN, Problem, SettingValue, Variables, load,
 };
 use rolegate::token::Secret;
 use std::collections::HashMap;
@@ -684,6 +684,41 @@ mod overrides {
         assert_eq!(config.limits.header_read_timeout, Duration::from_secs(1));
         assert_eq!(config.audit_file.value, Path::new("/var/log/audit.jsonl"));
         assert_eq!(World::one(MINIMAL).good().audit_file.value, Path::new("data/audit.jsonl"));
+    }
+
+    #[test]
+    fn every_key_with_a_variable_is_overridden_by_it_and_refuses_what_a_file_may_not_say() {
+        let mut count = 0;
+        for key in KEYS {
+            let Some(variable) = key.variable() else { continue };
+            let value = match &key.kind {
+                Kind::Address => "127.0.0.2:1".to_owned(),
+                Kind::Path | Kind::Paths => "elsewhere".to_owned(),
+                Kind::Choice(words) => words.last().unwrap().to_string(),
+                Kind::Duration(least, most) => {
+                    let past = format!("{}ms", most.as_millis() + 1);
+                    assert!(
+                        World::one(MINIMAL).variable(&variable, &past).load().is_err(),
+                        "{variable}={past}"
+                    );
+                    format!("{}ms", least.as_millis())
+                }
+                Kind::Count(least, most) | Kind::Size(least, most) => {
+                    let past = (most + 1).to_string();
+                    assert!(
+                        World::one(MINIMAL).variable(&variable, &past).load().is_err(),
+                        "{variable}={past}"
+                    );
+                    least.to_string()
+                }
+                other => panic!("{}: {other:?}", key.path),
+            };
+            let config = World::one(MINIMAL).variable(&variable, &value).good();
+            let setting = config.settings.iter().find(|setting| setting.path == key.path).unwrap();
+            assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
+            count += 1;
+        }
+        assert_eq!(count, 16);
     }
 
     #[test]
