@@ -114,7 +114,7 @@ impl Limits {
     /// The limits of one condition.
     pub const CONDITION: Self = Self {
         operations: 10_000,
-        time: Duration::from_millis(20),
+        time: Duration::from_millis(50),
         call_levels: 16,
         expression_depth: 18,
         string_bytes: 4096,
