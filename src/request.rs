@@ -100,6 +100,17 @@ pub enum QueryError {
     BadEncoding,
 }
 
+/// Why a header field cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The field is given more than once: programs differ in which one they take.
+    #[error("the header field is given more than once")]
+    Repeated,
+    /// The value is not visible ASCII.
+    #[error("the header field is not text")]
+    NotText,
+}
+
 impl MethodSet {
     /// No method.
     pub const NONE: Self = Self(0);
@@ -227,17 +238,20 @@ impl Request {
         &self.0.credential
     }
 
-    /// The value of a header field that is no credential and stands there once, as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header field that is no credential; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the field is repeated, or not text.
+    pub fn header(&self, name: &str) -> Result<Option<&str>, HeaderError> {
         if credential::is_credential(name) {
-            return None;
+            return Ok(None);
         }
         let mut values = self.0.headers.get_all(name).iter();
-        let value = values.next()?;
+        let Some(value) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return None;
+            return Err(HeaderError::Repeated);
         }
-        value.to_str().ok()
+        value.to_str().map(Some).map_err(|_| HeaderError::NotText)
     }
 
     /// The value of a query parameter, decoded as HTML forms encode it.
@@ -366,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn header_gives_plain_values_and_no_credentials() {
+    fn header_gives_single_values_and_no_credentials() {
         let fields = [
             ("host", "h"),
             ("x-api-key", "some-token-that-is-long-enough"),
@@ -375,9 +389,9 @@ mod tests {
             ("x-two", "b"),
         ];
         let request = read("GET", "/a", &fields).unwrap();
-        assert_eq!(request.header("X-One"), Some("1"));
-        assert_eq!(request.header("x-two"), None);
-        assert_eq!(request.header("x-api-key"), None);
+        assert_eq!(request.header("X-One"), Ok(Some("1")));
+        assert_eq!(request.header("x-two"), Err(HeaderError::Repeated));
+        assert_eq!(request.header("x-api-key"), Ok(None));
     }
 
     #[test]

@@ -143,7 +143,7 @@ where
             return closing(Failure::from(super::BodyError::TooLarge), line);
         }
         // Parsers differ over chunks more than over anything else, so that nothing may follow them.
-        let is_chunked = request.header(TRANSFER_ENCODING.as_str()).is_some();
+        let is_chunked = request.header(TRANSFER_ENCODING.as_str()) != Ok(None);
         let Some(mut handed) = rebuild(request, uri) else {
             return closing(Failure::internal(), line);
         };

@@ -14,7 +14,9 @@ mod process;
 mod rolegate;
 #[cfg(feature = "server")]
 mod server;
+mod conditions;
 mod corpus_scripts;
+mod docs_policies;
 mod store;
 #[cfg(feature = "embedded")]
 mod full_disk;

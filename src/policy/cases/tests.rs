@@ -168,7 +168,7 @@ cases:
     assert_eq!(principal.created.to_string(), "2025-12-31T00:00:00.000Z");
     assert_eq!(case.time.to_string(), "2026-03-01T08:00:00.500Z");
     let request = case.request.read.as_ref().unwrap();
-    assert_eq!(request.header("x-one"), Some("1"));
+    assert_eq!(request.header("x-one"), Ok(Some("1")));
     assert_eq!(request.query_parameter("q"), Ok(Some("1".to_owned())));
     assert_eq!(request.client_ip().unwrap().to_string(), "2001:db8::1");
     assert_eq!(DEFAULT_TIME.to_string(), "2026-01-01T00:00:00.000Z");

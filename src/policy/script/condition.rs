@@ -138,6 +138,7 @@ pub(super) fn message(error: &EvalAltResult) -> String {
             format!("there is no function `{}`", signature_in_words(signature))
         }
         EvalAltResult::ErrorTerminated(reason, _) => reason.to_string(),
+        EvalAltResult::ErrorDotExpr(rhai, _) => missing_property(rhai).unwrap_or_else(|| error.to_string()),
         EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => {
             format!("`{name}` would change a constant, or a variable that a closure uses")
         }
@@ -146,6 +147,17 @@ pub(super) fn message(error: &EvalAltResult) -> String {
     let place = format!(" ({})", error.position());
     let mut letters = text.strip_suffix(&place).unwrap_or(&text).chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Rhai's words for a property that a value does not have, in ours.
+fn missing_property(rhai: &str) -> Option<String> {
+    let (property, rest) = rhai.strip_prefix("Unknown property '")?.split_once('\'')?;
+    let (_, kind) = rest.split_once("for type '")?;
+    let owner = match kind.trim_end_matches('\'') {
+        "()" => "nothing".to_owned(),
+        kind => signature_in_words(kind),
+    };
+    Some(format!("{owner} has no `{property}`"))
 }
 
 /// A function with the types of its arguments, named as the documentation names them.
@@ -213,7 +225,10 @@ fn query(request: RequestView, name: &str) -> Outcome<Dynamic> {
 }
 
 fn header(request: RequestView, name: &str) -> Outcome<Dynamic> {
-    Ok(request.0.request.header(name).map_or(Dynamic::UNIT, text))
+    match request.0.request.header(name) {
+        Ok(value) => Ok(value.map_or(Dynamic::UNIT, text)),
+        Err(error) => Err(format!("header field `{name}`: {error}").into()),
+    }
 }
 
 fn of_token(token: &TokenView, read: impl Fn(&crate::token::Principal) -> Dynamic) -> Dynamic {
