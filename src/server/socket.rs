@@ -41,7 +41,8 @@ impl<S: AsyncRead + Unpin> Socket<S> {
     /// the connection, and the peer may then never see the answer that came before.
     pub(super) async fn linger(mut self, timeout: Duration) {
         let read_on = async {
-            let mut buffer = [0_u8; LINGER_BUFFER_BYTES];
+            // On the heap: an array would make every connection's task larger all the time.
+            let mut buffer = vec![0_u8; LINGER_BUFFER_BYTES];
             let mut read = 0;
             while read < LINGER_MAX_BYTES {
                 match self.inner.read(&mut buffer).await {

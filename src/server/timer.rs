@@ -41,15 +41,17 @@ impl Future for Waiting {
         let deadline = self.deadline;
         let mut armed = self.timer.0.lock();
         let sleep = armed.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if sleep.deadline() > deadline || sleep.is_elapsed() && sleep.deadline() < deadline {
+        if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
-        ready!(sleep.as_mut().poll(cx));
-        if sleep.deadline() < deadline {
-            sleep.as_mut().reset(deadline);
+        loop {
             ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            // It was armed for a timer that has been dropped since.
+            sleep.as_mut().reset(deadline);
         }
-        Poll::Ready(())
     }
 }
 

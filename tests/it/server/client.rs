@@ -111,9 +111,9 @@ impl Client {
     }
 
     /// Everything up to the server's close. A reset is a close too.
-    pub(super) fn rest(mut self) -> Vec<u8> {
+    pub(super) fn rest(&mut self) -> Vec<u8> {
         while self.read_more() {}
-        self.received
+        std::mem::take(&mut self.received)
     }
 
     fn read_body(&mut self, length: Option<usize>) -> String {
