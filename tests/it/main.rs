@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod policies;
 mod policy_errors;
+mod policy_fuzz;
 mod sandbox;
 #[cfg(feature = "config")]
 mod policy_cases;

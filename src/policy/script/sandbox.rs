@@ -154,26 +154,31 @@ pub(super) fn prove() -> Result<(), String> {
 
 fn prove_now() -> Result<(), String> {
     let limits = ScriptLimits::default();
-    let engine = {
-        let mut engine = base(&limits.condition, &limits.printer);
-        engine.set_max_functions(8).set_max_expr_depths(32, 32);
-        engine
-    };
-    let stopped = [
-        ("an endless loop", "loop {}"),
-        ("an endless recursion", "fn f(n) { f(n + 1) } f(0)"),
-        ("a giant text", "let s = \"x\"; loop { s += s; }"),
+    let mut engine = base(&limits.condition, &limits.printer);
+    // The closure of the last script is a function too.
+    engine.set_max_functions(2).set_max_expr_depths(32, 32);
+    prove_of(&engine, &limits.condition)
+}
+
+/// Each probe goes past one limit and ends by itself soon after, should the limit not be there.
+fn prove_of(engine: &Engine, limits: &Limits) -> Result<(), String> {
+    let probes = [
+        ("a long loop", "let n = 0; while n < 100000 { n += 1; }"),
+        ("a deep recursion", "fn f(n) { if n == 0 { 0 } else { f(n - 1) } } f(40)"),
+        ("a long text", "let s = \"x\"; for i in 0..14 { s += s; }"),
+        ("a long list", "let l = []; for i in 0..300 { l.push(i); }"),
+        ("a large map", "let m = #{}; for i in 0..99 { m[`k${i}`] = i; } m.a = 1; m"),
         ("an overflow of integers", "let n = 9223372036854775807; n + 1"),
-        ("a list that does not end", "let l = []; loop { l.push(0); }"),
+        ("a third function", "fn f() {} fn g() {} fn h() {}"),
     ];
-    for (what, script) in stopped {
-        let (result, _) = guard::within(&limits.condition, || engine.eval::<Dynamic>(script));
-        if result.is_ok() {
+    for (what, script) in probes {
+        let (result, hit) = guard::within(limits, || engine.eval::<Dynamic>(script));
+        if result.is_ok() && hit.is_none() {
             return Err(unsafe_build(&format!("it does not stop {what}")));
         }
     }
     let works = "fn f(n) { n * 2 } let l = [1, 2]; l.map(|n| f(n)).contains(4) && #{a: 1}.a == 1 && 1.5 > 1";
-    let (result, hit) = guard::within(&limits.condition, || engine.eval::<bool>(works));
+    let (result, hit) = guard::within(limits, || engine.eval::<bool>(works));
     match (result, hit) {
         (Ok(true), None) => Ok(()),
         (Ok(_), _) => Err(unsafe_build("it computes wrongly")),
@@ -186,4 +191,50 @@ fn unsafe_build(why: &str) -> String {
         "this build of the script engine cannot run policies: {why}; another crate of the build has \
          switched on features of `rhai` that take its limits away: see `cargo tree -e features -i rhai`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof(loosen: impl FnOnce(&mut Engine)) -> Result<(), String> {
+        let limits = ScriptLimits::default();
+        let mut engine = base(&limits.condition, &limits.printer);
+        engine.set_max_functions(2).set_max_expr_depths(32, 32);
+        loosen(&mut engine);
+        prove_of(&engine, &limits.condition)
+    }
+
+    #[test]
+    fn engine_with_its_limits_is_proved_and_one_without_any_of_them_is_not() {
+        assert_eq!(proof(|_| {}), Ok(()));
+        let refusals: [(&str, fn(&mut Engine)); 6] = [
+            ("a long loop", |engine| {
+                engine.set_max_operations(0).on_progress(|_| None);
+            }),
+            ("a deep recursion", |engine| {
+                engine.set_max_call_levels(100).on_progress(|_| None);
+            }),
+            ("a long text", |engine| {
+                engine.set_max_string_size(0);
+            }),
+            ("a long list", |engine| {
+                engine.set_max_array_size(1000);
+            }),
+            ("a large map", |engine| {
+                engine.set_max_map_size(0);
+            }),
+            ("a third function", |engine| {
+                engine.set_max_functions(5);
+            }),
+        ];
+        for (what, loosen) in refusals {
+            let error = proof(loosen).unwrap_err();
+            assert!(error.contains(what), "{what}: {error}");
+        }
+        let strict = proof(|engine| {
+            engine.set_max_functions(1);
+        });
+        assert!(strict.unwrap_err().contains("refuses what is allowed"));
+    }
 }
