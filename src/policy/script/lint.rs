@@ -306,8 +306,8 @@ fn is_operand(token: &Token) -> bool {
 fn start_of_comment(source: &SourceText, text: &str) -> Location {
     let (line, column) = source.words.last().map_or((1, 1), |word| (word.line, word.column));
     let mut place = Location::new(&source.name, line, column);
-    for (content, number) in text.lines().zip(1_u32..).skip(line as usize - 1) {
-        let skipped = if number == line { column as usize - 1 } else { 0 };
+    for (content, number) in text.lines().zip(1_u32..).skip((line as usize).saturating_sub(1)) {
+        let skipped = if number == line { (column as usize).saturating_sub(1) } else { 0 };
         let letters: Vec<char> = content.chars().collect();
         let pairs = letters.windows(2).enumerate().skip(skipped);
         for (at, pair) in pairs {

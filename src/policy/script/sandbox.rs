@@ -197,6 +197,8 @@ fn unsafe_build(why: &str) -> String {
 mod tests {
     use super::*;
 
+    type Loosen = fn(&mut Engine);
+
     fn proof(loosen: impl FnOnce(&mut Engine)) -> Result<(), String> {
         let limits = ScriptLimits::default();
         let mut engine = base(&limits.condition, &limits.printer);
@@ -208,7 +210,7 @@ mod tests {
     #[test]
     fn engine_with_its_limits_is_proved_and_one_without_any_of_them_is_not() {
         assert_eq!(proof(|_| {}), Ok(()));
-        let refusals: [(&str, fn(&mut Engine)); 6] = [
+        let refusals: [(&str, Loosen); 6] = [
             ("a long loop", |engine| {
                 engine.set_max_operations(0).on_progress(|_| None);
             }),
