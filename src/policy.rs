@@ -218,18 +218,17 @@ impl PolicySet {
         Some(self.holders.get(permission).is_some_and(|holders| holders.intersects(&effective)))
     }
 
-    /// The permissions that have a route for this request, sorted. Looks at every route: meant for the text
-    /// of a denial, not for a decision.
+    /// The permissions that some role grants and that have a route for this request, sorted. Found as a
+    /// decision is, so that the text of a denial costs no more than the denial.
     pub fn permissions_for(&self, request: &Request) -> Vec<&str> {
         let method = MethodSet::of(request.method().as_str());
-        let covers = |routes: &[Arc<Route>]| {
-            routes
-                .iter()
-                .any(|route| route.methods.intersects(method) && route.pattern.matches(request.path()))
-        };
-        let covering = self.permissions.iter().filter(|(_, routes)| covers(routes));
-        let mut names: Vec<&str> = covering.map(|(name, _)| &**name).collect();
+        let mut names: Vec<&str> = Vec::new();
+        self.table.walk(method, request.path(), &mut |entry| {
+            let rule = self.rules.get(entry.rule as usize);
+            names.extend(rule.and_then(|rule| rule.permission.as_deref()));
+        });
         names.sort_unstable();
+        names.dedup();
         names
     }
 

@@ -77,6 +77,20 @@ impl Server {
     ///
     /// A request reaches them only when the policies permit it, with its path in canonical spelling and with
     /// the [`Permit`](crate::engine::Permit) among its extensions. The token itself is taken away.
+    ///
+    /// ```no_run
+    /// # use rolegate::{engine::{Engine, Permit}, server::Server};
+    /// # use std::sync::Arc;
+    /// use warp::Filter as _;
+    ///
+    /// # async fn example(engine: Arc<Engine>, listener: tokio::net::TcpListener) {
+    /// let greeting = warp::path!("greeting").and(warp::ext::get::<Permit>()).map(|permit: Permit| {
+    ///     let name = permit.principal().map_or("nobody", |principal| &principal.name);
+    ///     format!("hello, {name}")
+    /// });
+    /// Server::new(engine).serve(listener, warp::service(greeting), std::future::pending()).await;
+    /// # }
+    /// ```
     pub async fn serve<S, B>(self, listener: TcpListener, routes: S, shutdown: impl Future<Output = ()>)
     where
         S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,

@@ -312,7 +312,10 @@ fn denial_names_route_permission_and_decision() {
 
 #[test]
 fn denial_names_no_permission_that_the_token_holds() {
-    let deny = r#"deny("DELETE /api/security/tokens/{id}");"#;
+    let deny = r#"
+deny("DELETE /api/security/tokens/{id}");
+role("second").grants("manage-service-tokens");
+"#;
     let api = Api::start_with(&format!("{POLICIES}{deny}"), Box::new(MemoryAudit::new()));
     let path = format!("{TOKENS}/{}", api.guest.id);
     let response = api.world.ask("DELETE", &path, Some(&api.admin), "");
@@ -320,7 +323,7 @@ fn denial_names_no_permission_that_the_token_holds() {
     let message = format!("this token may not `DELETE {path}` (decision {decision})");
     assert_eq!((response.status, response.message()), (403, message));
     let message = api.world.ask("DELETE", &path, Some(&api.guest), "").message();
-    assert!(message.contains("it takes the permission `manage-service-tokens`"), "{message}");
+    assert!(message.contains(": it takes the permission `manage-service-tokens` (decision "), "{message}");
 }
 
 #[test]
