@@ -1,6 +1,6 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
-use crate::decision::{ConditionFailure, Decision};
+use crate::decision::{ConditionFailure, Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
@@ -63,6 +63,10 @@ impl Line {
             Answer::Permitted(permit) => (Outcome::Allowed, permit.principal(), permit.decision()),
             Answer::Forbidden(forbidden) => {
                 self.decision_id = Some(forbidden.id);
+                self.note(match forbidden.decision.verdict {
+                    Verdict::Deny(Denial::Rule(_)) => &"a rule denies it",
+                    Verdict::Deny(Denial::NoRule) | Verdict::Allow(_) => &"no rule allows it",
+                });
                 (Outcome::Denied, Some(&forbidden.principal), &forbidden.decision)
             }
             Answer::Unauthenticated(challenge) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 const POLICIES: &str = r#"
 role("user").allow(["ANY /api/**", "ANY /long/**"]);
 open("ANY /open/**");
+deny("ANY /api/forbidden");
 "#;
 /// Long enough for any answer, and for a test that waits for it to end.
 const SHORT: Duration = Duration::from_millis(50);
@@ -254,7 +255,8 @@ fn denials_are_logged_with_their_cause() {
     let (world, token) = start(|_| {});
     for (target, token, cause) in [
         ("/api/a", None, "the request carries no token"),
-        ("/nowhere", Some(&token), "decision=\"deny\""),
+        ("/nowhere", Some(&token), "cause=\"no rule allows it\""),
+        ("/api/forbidden", Some(&token), "cause=\"a rule denies it\""),
         ("/api//a", Some(&token), "the path has an empty segment"),
     ] {
         let answer = answer_to(&world, request("GET", target, token, ""));
