@@ -3,9 +3,8 @@
 use super::source::line_and_column;
 use super::{Limits, capture, guard};
 use crate::policy::declaration::{Condition, ConditionInput};
-use rhai::{
-    AST, Array, CallFnOptions, Dynamic, Engine, EvalAltResult, FnArgsVec, FnPtr, ImmutableString, Scope,
-};
+use rhai::{AST, Array, CallFnOptions, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Scope};
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,7 +17,7 @@ pub(super) struct ScriptCondition {
     /// The functions of the script.
     functions: Arc<AST>,
     name: ImmutableString,
-    captured: FnArgsVec<Dynamic>,
+    captured: Box<[Dynamic]>,
     limits: Limits,
 }
 
@@ -29,6 +28,28 @@ pub(super) struct RequestView(Arc<ConditionInput>);
 /// `request.token` as conditions see it.
 #[derive(Clone)]
 pub(super) struct TokenView(Arc<ConditionInput>);
+
+/// The functions of a script, closures included.
+pub(super) struct Functions {
+    tree: Arc<AST>,
+    /// How many parameters the functions of each name take.
+    parameters: HashMap<String, Vec<usize>>,
+}
+
+impl Functions {
+    pub(super) fn new(tree: AST) -> Self {
+        let mut parameters: HashMap<String, Vec<usize>> = HashMap::new();
+        for function in tree.iter_functions() {
+            parameters.entry(function.name.to_owned()).or_default().push(function.params.len());
+        }
+        Self { tree: Arc::new(tree), parameters }
+    }
+
+    /// Whether there is a function of this name, whatever it takes.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.parameters.contains_key(name)
+    }
+}
 
 /// Why a function cannot be a condition.
 pub(super) enum ConditionFault {
@@ -53,15 +74,14 @@ impl ScriptCondition {
     /// When it cannot be one.
     pub(super) fn new(
         engine: &Arc<Engine>,
-        functions: &Arc<AST>,
+        functions: &Functions,
         function: &FnPtr,
         limits: &Limits,
     ) -> Result<Self, ConditionFault> {
         let function = capture::freeze(function).map_err(ConditionFault::Capture)?;
         let name = ImmutableString::from(function.fn_name());
-        let own = functions.iter_functions().filter(|known| known.name == function.fn_name());
-        let counts: Vec<usize> = own.map(|known| known.params.len()).collect();
-        let captured: FnArgsVec<Dynamic> = function.curry().iter().cloned().collect();
+        let counts = functions.parameters.get(function.fn_name()).map_or(&[][..], Vec::as_slice);
+        let captured: Box<[Dynamic]> = function.curry().into();
         if counts.is_empty() {
             return Err(ConditionFault::Form(format!("this script has no function `{name}`")));
         }
@@ -72,21 +92,21 @@ impl ScriptCondition {
                 "a condition takes one parameter, the request; this one takes {taken}"
             )));
         }
-        let (engine, functions) = (Arc::clone(engine), Arc::clone(functions));
+        let (engine, functions) = (Arc::clone(engine), Arc::clone(&functions.tree));
         Ok(Self { engine, functions, name, captured, limits: limits.clone() })
     }
 
     fn call(&self, request: RequestView) -> Outcome<Dynamic> {
-        let mut arguments = self.captured.clone();
-        arguments.push(Dynamic::from(request));
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(false);
-        self.engine.call_fn_with_options(
-            options,
-            &mut Scope::new(),
-            &self.functions,
-            &self.name,
-            arguments.into_vec(),
-        )
+        let (scope, name) = (&mut Scope::new(), &self.name);
+        if self.captured.is_empty() {
+            // A tuple stays on the stack.
+            return self.engine.call_fn_with_options(options, scope, &self.functions, name, (request,));
+        }
+        let mut arguments = Vec::with_capacity(self.captured.len() + 1);
+        arguments.extend(self.captured.iter().cloned());
+        arguments.push(Dynamic::from(request));
+        self.engine.call_fn_with_options(options, scope, &self.functions, name, arguments)
     }
 }
 

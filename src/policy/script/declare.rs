@@ -2,7 +2,7 @@
 //!
 //! They never raise an error: they note the problem and go on, so that one run finds all of them.
 
-use super::condition::{ConditionFault, ScriptCondition};
+use super::condition::{ConditionFault, Functions, ScriptCondition};
 use super::lint::{self, ParamMention};
 use super::sandbox::type_in_words;
 use super::source::SourceText;
@@ -59,7 +59,7 @@ pub(super) struct Declaring {
     pub(super) problems: Vec<Problem>,
     pub(super) source: SourceText,
     /// The functions of the script, which its conditions call.
-    pub(super) functions: Arc<AST>,
+    pub(super) functions: Functions,
     /// Where the script has last called one of these functions.
     last_call: Position,
     /// What evaluates its conditions.
@@ -73,7 +73,7 @@ impl Declaring {
             declared: Declarations::default(),
             problems: Vec::new(),
             source: SourceText::new(&Arc::from(""), ""),
-            functions: Arc::new(AST::empty()),
+            functions: Functions::new(AST::empty()),
             last_call: Position::NONE,
             conditions: Arc::clone(conditions),
             condition_limits: limits.condition.clone(),

@@ -1,6 +1,6 @@
 //! Runs scripts statement by statement, so that an error in one does not hide those in the others.
 
-use super::condition::{message, signature_in_words};
+use super::condition::{Functions, message, signature_in_words};
 use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
 use super::lint::RoleMention;
 use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
@@ -101,7 +101,7 @@ impl Runner<'_> {
         let functions = Arc::clone(tree.shared_lib());
         {
             let mut declaring = self.declaring.lock();
-            declaring.functions = Arc::new(AST::new_from_module(Arc::clone(&functions)));
+            declaring.functions = Functions::new(AST::new_from_module(Arc::clone(&functions)));
             let needs_watch =
                 !captured.is_empty() || declaring.source.names("curry") || capture::assigns_to_parts(&tree);
             declaring.conditions = if needs_watch {
@@ -186,7 +186,7 @@ impl Runner<'_> {
             let message = format!("`{name}` cannot be called like this");
             return source.problem(position, message).with_help(format!("write `{usage}`"));
         }
-        let defined = declaring.functions.iter_functions().any(|function| function.name == name);
+        let defined = declaring.functions.has(name);
         let mut problem = if defined || self.sandbox.has_function(name) {
             source.problem(position, format!("there is no `{}`", signature_in_words(signature)))
         } else {
