@@ -94,6 +94,9 @@ fn limits_cannot_be_caught_hidden_or_counted_anew() -> Outcome {
             "print(\"0123456789abcdef\"); let s = \"x\"; s.pad(2000, \"x\"); print(s); true",
             "too much is printed",
         ),
+        // Nothing is counted after the last call, so that the flag alone makes these fail.
+        ("let s = \"x\"; s.pad(2000, \"x\"); print(s) == ()", "too much is printed"),
+        ("let s = \"x\"; s.pad(2000, \"x\"); () == print(s)", "too much is printed"),
         ("let g = |x| x; loop { g = g.curry(g); }", "hold too many values"),
         ("let g = |x| x; loop { let h = g; g = |y| h; }", "hold too many values"),
         ("let g = |x| x; loop { g = (|x| x).curry([g, g]); }", "hold too many values"),
@@ -242,4 +245,19 @@ fn limits_of_loading_hold() {
     };
     accepted(&functions(1000));
     assert!(refused(&functions(Limits::LOAD.functions + 1)).contains("functions"));
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn nothing_that_a_script_prints_reaches_the_output_of_a_program() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("p.rhai"), "print(\"LEAK\"); debug(\"LEAK\"); open(\"GET /\");")?;
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_rolegate"))
+        .args(["policy", "check"])
+        .arg(folder.path())
+        .output()?;
+    let stdout = String::from_utf8(check.stdout)?;
+    assert!(check.status.success() && !stdout.is_empty(), "{stdout}");
+    assert!(!stdout.contains("LEAK"), "{stdout}");
+    Ok(())
 }
