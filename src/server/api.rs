@@ -70,15 +70,16 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
 }
 
-/// A route whose handler answers at once.
+/// A route whose handler answers at once. It leaves the body where it is: such routes may be open to everybody,
+/// and a body of every connection at once would fill the memory.
 fn quick(
     api: &Arc<Api>,
     is_path: fn(&str) -> bool,
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
     let api = Arc::clone(api);
-    at(is_path).map(move |permit: Permit, query, body| {
-        let answered = handler(&api, &permit, &Sent { query, body });
+    at(is_path).map(move |permit: Permit, query| {
+        let answered = handler(&api, &permit, &Sent { query, body: Bytes::new() });
         answer(&permit, answered)
     })
 }
@@ -90,7 +91,7 @@ fn waiting(
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
     let api = Arc::clone(api);
-    at(is_path).then(move |permit: Permit, query, body| {
+    at(is_path).and(warp::body::bytes()).then(move |permit: Permit, query, body| {
         let api = Arc::clone(&api);
         async move {
             let sent = Sent { query, body };
@@ -102,15 +103,13 @@ fn waiting(
     })
 }
 
-/// What a handler takes, at a path. The path is compared whole, since a trailing slash makes another one.
-fn at(
-    is_path: fn(&str) -> bool,
-) -> impl Filter<Extract = (Permit, String, Bytes), Error = Rejection> + Clone {
+/// What every handler takes, at a path. The path is compared whole, since a trailing slash makes another one.
+fn at(is_path: fn(&str) -> bool) -> impl Filter<Extract = (Permit, String), Error = Rejection> + Clone {
     let here = move |path: FullPath| {
         ready(if is_path(path.as_str()) { Ok(()) } else { Err(warp::reject::not_found()) })
     };
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::path::full().and_then(here).untuple_one().and(permit()).and(query).and(warp::body::bytes())
+    warp::path::full().and_then(here).untuple_one().and(permit()).and(query)
 }
 
 /// The permit of the request. There is no other way to one, and without one no handler runs.

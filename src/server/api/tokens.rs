@@ -59,6 +59,10 @@ pub(super) fn item(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failur
         return Err(Failure::bad_request(format!("`{text}` is no id of a service token: it is a number")));
     }
     let unknown = || Failure::new(StatusCode::NOT_FOUND, format!("no service token has the id {text}"));
+    // One token has one id: a condition of a policy may have compared it as text.
+    if text.starts_with('0') {
+        return Err(unknown());
+    }
     let id = text.parse().ok().and_then(TokenId::new).ok_or_else(unknown)?;
     api.engine.delete(permit, id, api.now())?;
     Ok(reply::empty(StatusCode::NO_CONTENT))

@@ -246,6 +246,34 @@ fn delete_takes_numbers_only() {
 }
 
 #[test]
+fn token_is_deleted_under_one_spelling_of_its_id() {
+    let api = Api::start();
+    let created = api.create(&json!({"name": "ci", "roles": ["stackstate-guest"]}));
+    let id = api.token_of(&created.json()).id;
+    let status = |id: &str| api.world.ask("DELETE", &format!("{TOKENS}/{id}"), Some(&api.admin), "").status;
+    assert_eq!((status(&format!("0{id}")), status(&format!("%30{id}"))), (404, 404));
+    assert_eq!(api.listed().len(), 4);
+    assert_eq!(status(&id.to_string()), 204);
+    assert_eq!(api.listed().len(), 3);
+}
+
+#[test]
+fn open_route_does_not_wait_for_a_body_and_a_creation_does() {
+    let api = Api::start();
+    let body = json!({"name": "ci", "roles": ["stackstate-guest"]}).to_string();
+    for (method, target, token) in [("GET", "/health", None), ("POST", TOKENS, Some(&api.admin))] {
+        let whole = request(method, target, token, &body);
+        let (head, _) = whole.split_at(whole.len() - body.len());
+        let mut client = api.world.connect();
+        client.send(head);
+        if token.is_some() {
+            client.send(&body);
+        }
+        assert_eq!(client.response().unwrap().status, 200, "{method} {target}");
+    }
+}
+
+#[test]
 fn methods_that_a_route_has_not_are_405_with_those_that_it_has() {
     let api = Api::start();
     for (method, path, allow) in [
