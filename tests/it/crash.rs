@@ -12,6 +12,7 @@ const ROUNDS: u64 = 200;
 
 #[cfg(feature = "cli")]
 #[test]
+#[expect(clippy::print_stdout, reason = "what the kills hit is a figure that the tests report")]
 fn killed_server_keeps_what_it_answered() {
     let folder = tempfile::tempdir().unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_rolegate"));
@@ -19,11 +20,16 @@ fn killed_server_keeps_what_it_answered() {
     (0..ROUNDS).for_each(|round| driver.round(round).unwrap());
     driver.finish().unwrap();
     let tally = driver.tally();
+    println!(
+        "crash: server killed {ROUNDS} times, {} creates and {} deletes acknowledged",
+        tally.created, tally.deleted
+    );
     assert!(tally.created > 5 * ROUNDS && tally.deleted > 5 * ROUNDS, "too little happened: {tally:?}");
     assert!(tally.unanswered > ROUNDS, "too few kills hit a change under way: {tally:?}");
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "what the kills hit is a figure that the tests report")]
 fn killed_store_keeps_what_it_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let mut driver = Driver::new(folder.path(), 1);
@@ -32,6 +38,10 @@ fn killed_store_keeps_what_it_acknowledged() {
         driver.round(round, command).unwrap();
     }
     let tally = driver.tally();
+    println!(
+        "crash: store killed {ROUNDS} times, {} creates and {} deletes acknowledged",
+        tally.created, tally.deleted
+    );
     assert!(tally.created > 20 * ROUNDS && tally.deleted > 10 * ROUNDS, "too little happened: {tally:?}");
     assert!(tally.unanswered > ROUNDS, "too few kills hit a change under way: {tally:?}");
 }

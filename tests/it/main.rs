@@ -1,30 +1,30 @@
 //! Everything that is tested from outside: one binary, one module a subject.
 
+mod conditions;
 #[cfg(feature = "config")]
 mod config;
+mod corpus_scripts;
+#[cfg(feature = "embedded")]
+mod crash;
+mod docs_policies;
 mod engine;
+#[cfg(feature = "embedded")]
+mod full_disk;
 mod policies;
-mod policy_errors;
-mod policy_fuzz;
-mod sandbox;
 #[cfg(feature = "config")]
 mod policy_cases;
+mod policy_errors;
+mod policy_fuzz;
 #[cfg(feature = "embedded")]
 mod process;
 #[cfg(feature = "cli")]
+mod readme;
+#[cfg(feature = "cli")]
 mod rolegate;
+mod sandbox;
 #[cfg(feature = "server")]
 mod server;
-mod conditions;
-mod corpus_scripts;
-mod docs_policies;
 mod store;
-#[cfg(feature = "embedded")]
-mod full_disk;
-#[cfg(feature = "embedded")]
-mod crash;
 #[cfg(feature = "cli")]
 mod sts;
-#[cfg(feature = "cli")]
-mod readme;
 mod tidy;
