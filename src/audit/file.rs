@@ -1,4 +1,5 @@
-//! The audit log on disk: one JSON line an entry, each naming the digest of the line before it.
+//! The audit log on disk: one JSON line an entry, each naming the digest of the line before it. When the file is
+//! moved away while the log is open, as log rotation does, the log goes on in a new one.
 
 mod line;
 mod verify;
@@ -10,8 +11,9 @@ use super::{Audit, AuditEntry, AuditError};
 use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The longest line; whatever is read back is read up to this length.
 pub const LINE_MAX_BYTES: usize = 256 * 1024;
@@ -21,7 +23,6 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct FileAudit {
     path: PathBuf,
-    file: File,
     writer: Mutex<Writer>,
     /// How many entries are on disk for certain, by the count of [`Writer::written`].
     synced: Mutex<u64>,
@@ -29,6 +30,7 @@ pub struct FileAudit {
 
 #[derive(Debug)]
 struct Writer {
+    file: Arc<LockedFile>,
     /// Where the file ends; `None` when a write failed and the file has to be looked at again.
     tail: Option<Tail>,
     /// How many entries this process has written.
@@ -38,6 +40,10 @@ struct Writer {
     failures: u64,
 }
 
+/// A file that no other process writes as long as it is open here.
+#[derive(Debug)]
+struct LockedFile(File);
+
 impl FileAudit {
     /// Opens the log, or creates it. A last line that a crash cut short is ended, so that the next entry stands
     /// on a line of its own.
@@ -46,46 +52,27 @@ impl FileAudit {
     /// When the operating system refuses, when another process writes the log, and when the file holds
     /// something else.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let io = |source| AuditError::Io { action: "open", path: path.to_owned(), source };
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(FILE_MODE);
-        let file = options.open(path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
-        let metadata = file.metadata().map_err(io)?;
-        if !metadata.is_file() {
-            return Err(AuditError::Foreign { path: path.to_owned(), what: "it is not a file" });
-        }
-        let tail = read_tail(&file, path)?;
-        let mode = metadata.permissions().mode();
-        if mode & 0o077 != 0 {
-            // The file may belong to somebody else, who then decides who reads it.
-            let _ = fs::set_permissions(path, Permissions::from_mode(mode & 0o700));
-        }
-        if metadata.len() == 0 {
-            sync_parent(path).map_err(io)?;
-        }
-        let writer = Writer { tail: Some(tail), written: 0, failures: 0 };
-        Ok(Self { path: path.to_owned(), file, writer: Mutex::new(writer), synced: Mutex::new(0) })
+        let (file, tail) = open_log(path)?;
+        let writer = Writer { file: Arc::new(file), tail: Some(tail), written: 0, failures: 0 };
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), synced: Mutex::new(0) })
     }
 
     /// Appends the entry; gives its number in this process and the count of failures so far.
     fn append(&self, entry: &AuditEntry<'_>) -> Result<(u64, u64), AuditError> {
         let writer = &mut *self.writer.lock();
+        if !writer.file.is_at(&self.path) {
+            writer.go_on_in(open_log(&self.path)?, &self.path);
+        }
         let tail = match writer.tail {
             Some(tail) => tail,
-            None => read_tail(&self.file, &self.path)?,
+            None => read_tail(&writer.file.0, &self.path)?,
         };
         let (bytes, after) = line::append(entry, tail).map_err(|source| self.io("write", source))?;
         if bytes.len() > LINE_MAX_BYTES {
             return Err(AuditError::TooLong { length: bytes.len(), limit: LINE_MAX_BYTES });
         }
         writer.tail = None;
-        (&self.file).write_all(&bytes).map_err(|source| self.io("write", source))?;
+        (&writer.file.0).write_all(&bytes).map_err(|source| self.io("write", source))?;
         writer.tail = Some(after);
         writer.written += 1;
         Ok((writer.written, writer.failures))
@@ -94,18 +81,18 @@ impl FileAudit {
     /// Waits until the entry with this number is on disk. One sync serves all entries written before it.
     fn sync(&self, number: u64, failures: u64) -> Result<(), AuditError> {
         let mut synced = self.synced.lock();
-        let written = {
+        let (written, file) = {
             let writer = self.writer.lock();
             if writer.failures != failures {
                 let source = io::Error::other("a sync of other entries failed meanwhile");
                 return Err(self.io("write", source));
             }
-            writer.written
+            (writer.written, Arc::clone(&writer.file))
         };
         if *synced >= number {
             return Ok(());
         }
-        match self.file.sync_data() {
+        match file.0.sync_data() {
             Ok(()) => {
                 *synced = written;
                 Ok(())
@@ -122,11 +109,36 @@ impl FileAudit {
     }
 }
 
-impl Drop for FileAudit {
+impl Writer {
+    /// Leaves the old file, which was moved or removed: an entry in it might be in no log that anybody finds.
+    fn go_on_in(&mut self, (file, tail): (LockedFile, Tail), path: &Path) {
+        // Nobody syncs the old file from now on, and some of its entries may still wait for that.
+        if self.file.0.sync_data().is_err() {
+            self.failures += 1;
+        }
+        let before = self.tail.or_else(|| read_tail(&self.file.0, path).ok());
+        self.tail = Some(match before {
+            // A new file follows from the old one, so that both are one chain.
+            Some(before) if tail == Tail::default() => Tail { is_torn: false, ..before },
+            _ => tail,
+        });
+        self.file = Arc::new(file);
+    }
+}
+
+impl LockedFile {
+    /// Whether this is the file that the path names.
+    fn is_at(&self, path: &Path) -> bool {
+        let (Ok(own), Ok(named)) = (self.0.metadata(), fs::metadata(path)) else { return false };
+        (own.dev(), own.ino()) == (named.dev(), named.ino())
+    }
+}
+
+impl Drop for LockedFile {
     fn drop(&mut self) {
         // Closing the file is not enough: a process that is just being started shares it for a moment. When
         // this fails, the end of the process releases the lock.
-        let _ = self.file.unlock();
+        let _ = self.0.unlock();
     }
 }
 
@@ -135,6 +147,34 @@ impl Audit for FileAudit {
         let (number, failures) = self.append(entry)?;
         self.sync(number, failures)
     }
+}
+
+/// Opens or creates the file, and finds its end.
+fn open_log(path: &Path) -> Result<(LockedFile, Tail), AuditError> {
+    let io = |source| AuditError::Io { action: "open", path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create(true).mode(FILE_MODE);
+    let file = LockedFile(options.open(path).map_err(io)?);
+    match file.0.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(AuditError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(source)) => return Err(io(source)),
+    }
+    let metadata = file.0.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(AuditError::Foreign { path: path.to_owned(), what: "it is not a file" });
+    }
+    let tail = read_tail(&file.0, path)?;
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 != 0 {
+        // The file may belong to somebody else, who then decides who reads it.
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode & 0o700));
+    }
+    if metadata.len() == 0 {
+        sync_parent(path).map_err(io)?;
+    }
+    Ok((file, tail))
 }
 
 /// Where the file ends and how the next entry continues it.
@@ -354,6 +394,82 @@ mod tests {
         drop(audit);
         written(&path, 1);
         assert_eq!(verify(&path).unwrap().entries, 4);
+    }
+
+    /// The chain of several files, one after the other.
+    fn verified(paths: &[&Path]) -> Verified {
+        let (_folder, whole) = place();
+        fs::write(&whole, paths.iter().map(|path| text(path)).collect::<String>()).unwrap();
+        verify(&whole).unwrap()
+    }
+
+    #[test]
+    fn log_that_is_moved_away_goes_on_in_a_new_file_of_the_same_chain() {
+        let (folder, path) = place();
+        let moved = folder.path().join("audit.log.1");
+        let audit = FileAudit::open(&path).unwrap();
+        audit.record(&started()).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        audit.record(&started()).unwrap();
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 2, first: 2, torn: 0 });
+        assert_eq!(verified(&[&moved, &path]), Verified { entries: 3, first: 1, torn: 0 });
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(FileAudit::open(&path), Err(AuditError::InUse { .. })));
+        assert!(FileAudit::open(&moved).is_ok(), "the old file is free");
+
+        fs::remove_file(&path).unwrap();
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 1, first: 4, torn: 0 });
+        drop(audit);
+        written(&path, 1);
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 2, first: 4, torn: 0 });
+    }
+
+    #[test]
+    fn file_that_was_laid_in_the_place_of_the_log_is_continued_or_refused() {
+        let (folder, path) = place();
+        let other = folder.path().join("other.log");
+        written(&other, 3);
+        let audit = FileAudit::open(&path).unwrap();
+        audit.record(&started()).unwrap();
+        fs::rename(&other, &path).unwrap();
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 4, first: 1, torn: 0 });
+
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "something else\n").unwrap();
+        assert!(matches!(audit.record(&started()), Err(AuditError::Foreign { .. })));
+        assert_eq!(text(&path), "something else\n");
+        fs::remove_file(&path).unwrap();
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 1, first: 5, torn: 0 });
+    }
+
+    #[test]
+    fn entry_is_refused_while_its_folder_is_gone_and_written_when_it_is_back() {
+        let (folder, _) = place();
+        let (inner, away) = (folder.path().join("log"), folder.path().join("away"));
+        fs::create_dir(&inner).unwrap();
+        let path = inner.join("audit.log");
+        let audit = FileAudit::open(&path).unwrap();
+        audit.record(&started()).unwrap();
+        fs::rename(&inner, &away).unwrap();
+        assert!(matches!(audit.record(&started()), Err(AuditError::Io { action: "open", .. })));
+        fs::rename(&away, &inner).unwrap();
+        audit.record(&started()).unwrap();
+        assert_eq!(verify(&path).unwrap(), Verified { entries: 2, first: 1, torn: 0 });
+    }
+
+    #[test]
+    fn entries_that_wait_for_a_sync_when_the_log_is_moved_are_on_disk_or_refused() {
+        let (folder, path) = place();
+        let audit = FileAudit::open(&path).unwrap();
+        let (first, failures) = audit.append(&started()).unwrap();
+        fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
+        let (second, _) = audit.append(&started()).unwrap();
+        assert!(audit.sync(first, failures).is_ok() && audit.sync(second, failures).is_ok());
+        assert_eq!(*audit.synced.lock(), 2);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::io;
 const START: &[u8] = b"{\"seq\":";
 
 /// Where a log ends: the number and digest of its last line.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
     /// The number of the last entry; zero before the first.
     pub(super) seq: u64,
