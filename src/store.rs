@@ -134,7 +134,7 @@ pub enum StoreError {
     /// The operating system refused.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried: `create`, `open`, `read`, `write`.
+        /// What was tried: `create`, `find`, `open`, `read`, `write`.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,

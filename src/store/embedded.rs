@@ -16,7 +16,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct EmbeddedStore {
     queue: Queue,
     /// `None` after a failure: then the next call opens the file again.
     opened: Mutex<Option<Arc<Opened>>>,
+    /// The file that was opened first. The tokens in memory are those of this file, and of no other.
+    identity: Identity,
     /// Held as long as the store is open, so that no second process opens it.
     _lock: FolderLock,
 }
@@ -71,6 +73,10 @@ struct Opened {
     file: Arc<GuardedFile>,
 }
 
+/// Device and number of a file: no other file has them while it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
 impl EmbeddedStore {
     /// Opens the store of a data folder; creates both where they do not exist. A file that is damaged, of
     /// a newer format or no store at all is left as it is, to the byte.
@@ -87,8 +93,9 @@ impl EmbeddedStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => place.create_file()?,
             Err(source) => return Err(place.io("open", source)),
         };
+        let identity = place.identity()?;
         let opened = Mutex::new(Some(Arc::new(opened)));
-        Ok(Self { place, queue: Queue::default(), opened, _lock: lock })
+        Ok(Self { place, queue: Queue::default(), opened, identity, _lock: lock })
     }
 
     /// The database, opened again if it failed before.
@@ -97,6 +104,7 @@ impl EmbeddedStore {
         if let Some(opened) = &*opened {
             return Ok(Arc::clone(opened));
         }
+        self.refuse_other_file()?;
         let again = Arc::new(self.place.open_file()?);
         *opened = Some(Arc::clone(&again));
         Ok(again)
@@ -109,12 +117,24 @@ impl EmbeddedStore {
         *opened = None;
         // Closing a database in an unknown state may panic, and there is nothing left to lose.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
-        *opened = self.place.open_file().ok().map(Arc::new);
+        *opened = self.refuse_other_file().and_then(|()| self.place.open_file()).ok().map(Arc::new);
         opened.clone()
+    }
+
+    /// What is written to a file that was removed is lost with the end of the process, and what lies in its
+    /// place holds other tokens.
+    fn refuse_other_file(&self) -> Result<(), StoreError> {
+        if self.place.identity()? == self.identity {
+            return Ok(());
+        }
+        let what =
+            "another file was laid in its place while it was in use; put the old one back, or start again";
+        Err(self.place.io("write", io::Error::other(what)))
     }
 
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
         self.queue.submit(change, |changes| {
+            self.refuse_other_file()?;
             let opened = self.opened()?;
             let mut pending = None;
             let committed = guard(&self.place, || opened.commit(&self.place, changes, &mut pending));
@@ -195,6 +215,12 @@ impl Place {
         // Without this a loss of power could take the new folder with it.
         let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
         sync_folder(parent.unwrap_or(Path::new(".")))
+    }
+
+    /// Which file lies there now.
+    fn identity(&self) -> Result<Identity, StoreError> {
+        let metadata = fs::metadata(&self.file).map_err(|source| self.io("find", source))?;
+        Ok(Identity(metadata.dev(), metadata.ino()))
     }
 
     fn lock_folder(&self) -> Result<FolderLock, StoreError> {
@@ -473,9 +499,32 @@ mod tests {
         let (file, away) = (folder.path().join(FILE_NAME), folder.path().join("away"));
         fs::rename(&file, &away).unwrap();
         assert!(store.reopen(store.opened().unwrap()).is_none());
-        assert!(matches!(store.is_spent(&spent), Err(StoreError::Io { action: "open", .. })));
+        assert!(matches!(store.is_spent(&spent), Err(StoreError::Io { action: "find", .. })));
         fs::rename(&away, &file).unwrap();
         assert!(store.is_spent(&spent).unwrap());
+    }
+
+    #[test]
+    fn changes_are_refused_while_the_file_is_gone_or_another_one_and_made_when_it_is_back() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        let (file, away) = (folder.path().join(FILE_NAME), folder.path().join("away"));
+        let delete = || store.delete(TokenId::new(TokenId::MIN).unwrap(), AfterDelete::ForgetDigest);
+        assert!(!delete().unwrap());
+
+        fs::rename(&file, &away).unwrap();
+        let gone = delete().unwrap_err().to_string();
+        assert!(gone.starts_with("cannot find `") && gone.contains("No such file"), "{gone}");
+        drop(EmbeddedStore::open(other.path()).unwrap());
+        fs::copy(other.path().join(FILE_NAME), &file).unwrap();
+        let before = fs::read(&file).unwrap();
+        let replaced = delete().unwrap_err().to_string();
+        assert!(replaced.contains("another file was laid in its place"), "{replaced}");
+        assert!(store.reopen(store.opened().unwrap()).is_none(), "nor is it opened after a failure");
+        assert!(fs::read(&file).unwrap() == before, "the other file was changed");
+
+        fs::rename(&away, &file).unwrap();
+        assert!(!delete().unwrap());
     }
 
     #[test]
