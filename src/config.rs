@@ -227,8 +227,8 @@ pub fn load(input: &Input<'_>) -> Result<Config, ConfigErrors> {
     }
 }
 
-/// Reads, checks and merges the files. A file that cannot be read ends the reading after all were tried:
-/// what is missing in it would only be reported as missing.
+/// Reads, checks and merges the files. A file that cannot be read, or holds no keys, ends the reading after
+/// all were tried: what is missing in it would only be reported as missing.
 fn read_files<'a>(input: &'a Input<'a>) -> Result<Reader<'a>, ConfigErrors> {
     let refuse = |problem| Err(ConfigErrors::new(vec![ConfigError { at: None, problem }], &[]));
     if input.files.is_empty() {
@@ -249,6 +249,8 @@ fn read_files<'a>(input: &'a Input<'a>) -> Result<Reader<'a>, ConfigErrors> {
             }
             Ok((node, readable_by_others)) => {
                 let findings = check::check(&node);
+                unreadable |=
+                    findings.errors.iter().any(|e| matches!(e.problem, Problem::Empty | Problem::NotAMap(_)));
                 errors.extend(findings.errors);
                 warnings.extend(findings.warnings);
                 if readable_by_others {

@@ -28,7 +28,7 @@ pub(super) fn check(root: &Node) -> Findings {
     } else if let Content::Map(_) = root.content {
         findings.block(root, "", "");
     } else {
-        findings.shape(root, "the file", "a map");
+        findings.error(&root.place, Problem::NotAMap(root.what()));
     }
     findings
 }

@@ -55,6 +55,9 @@ pub enum Problem {
     /// Nothing in it.
     #[error("the file is empty; leave it out, or write the configuration into it")]
     Empty,
+    /// Text, a list, …
+    #[error("a configuration is a map, such as `rolegate: {{…}}`, and this is {0}")]
+    NotAMap(&'static str),
     /// A second document.
     #[error("a second document starts here; a configuration file is one document")]
     SeveralDocuments,
@@ -84,6 +87,9 @@ pub enum Problem {
     /// A key that is a number, a list, …
     #[error("a key must be text; put it in quotes")]
     KeyNotText,
+    /// An integer of more than 64 bits. It is not repeated: it may be a secret.
+    #[error("a number this large is not accepted; if it is text, put it in quotes")]
+    NumberTooLarge,
     /// Two readers of YAML do not agree on this value.
     #[error("this can be read in two ways; put it in quotes, on one line")]
     Ambiguous,

@@ -141,6 +141,13 @@ pub(super) fn build(file: &Arc<Path>, text: &str) -> Result<Value, ConfigError> 
                 Place { file: Arc::clone(file), line: number(at.line()), column: number(at.column()) }
             },
         );
-        ConfigError { at: Some(place.into()), problem: Problem::Syntax(shown(&wrong.to_string())) }
+        let reason = wrong.to_string();
+        // The reason repeats the number.
+        let problem = if reason.contains("invalid type: integer") {
+            Problem::NumberTooLarge
+        } else {
+            Problem::Syntax(shown(&reason))
+        };
+        ConfigError { at: Some(place.into()), problem }
     })
 }

@@ -152,8 +152,15 @@ mod files {
         }
         assert!(World::one("rolegate: {}\n").errors().contains("`rolegate.policies` is missing"));
         assert!(World::default().errors().contains("no configuration file is named"));
-        assert!(World::one("- a\n").errors().contains("`the file` must be a map, and this is a list"));
-        assert!(World::one("text\n").errors().contains("`the file` must be a map, and this is text"));
+        assert!(
+            World::one("- a\n")
+                .errors()
+                .contains("a configuration is a map, such as `rolegate: {…}`, and this is a list")
+        );
+        assert!(World::one("text\n").errors().contains("and this is text"));
+        // What it lacks besides is no news.
+        assert_eq!(World::one("- a\n").errors().lines().count(), 1);
+        assert_eq!(World::one("\n").errors().lines().count(), 1);
     }
 
     #[test]
@@ -265,6 +272,24 @@ mod untrusted_text {
         let long = "k".repeat(KEY_MAX_BYTES);
         assert!(World::one(&format!("{long}: 1")).errors().contains("unknown key"));
         assert!(World::one(&format!("{long}k: 1")).errors().contains("a key has at most 256 bytes"));
+    }
+
+    #[test]
+    fn numbers_of_more_than_64_bits_are_refused_and_not_repeated() {
+        let with = |token: &str| {
+            World::one(&format!(
+                "{MINIMAL}stackstate: {{authentication: {{servicetoken: {{bootstrap: {{token: {token}, roles: [a]}}}}}}}}\n"
+            ))
+        };
+        let digits = "31415926535897932384626433832795";
+        for number in [digits, "-31415926535897932384626433832795", "0x3141592653589793238462643"] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(with(number).errors(), @"a.yaml:3:65: a number this large is not accepted; if it is text, put it in quotes");
+            }
+        }
+        assert!(World::one(&format!("{digits}: a")).errors().contains("a number this large"));
+        assert!(with("18446744073709551615").errors().contains("this is a number; put it in quotes"));
+        with(&format!("\"{digits}\"")).good();
     }
 
     #[test]
