@@ -14,6 +14,7 @@ use policy::PolicyCommand;
 use serve::ServeArguments;
 use settings::{ConfigArguments, Surroundings};
 use std::ffi::OsString;
+use std::io;
 
 /// Everything went as it should.
 const DONE: u8 = 0;
@@ -79,7 +80,7 @@ struct Looking {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people; `config show` prints YAML
+    /// For people
     Text,
     /// For programs
     Json,
@@ -101,15 +102,19 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
         Ok(parsed) => parsed,
         Err(told) => {
             // Help and version come this way as well, and are no failure. A closed pipe is none either.
-            let _ = told.print();
-            return u8::try_from(told.exit_code()).unwrap_or(FAILED);
+            let code = u8::try_from(told.exit_code()).unwrap_or(FAILED);
+            return match told.print() {
+                Err(reason) if reason.kind() != io::ErrorKind::BrokenPipe && code == DONE => FAILED,
+                _ => code,
+            };
         }
     };
     let mut console = output.console(!parsed.no_color);
-    match parsed.command {
+    let code = match parsed.command {
         Command::Config(ConfigCommand::Check(looking)) => check_config(&looking, surroundings, &mut console),
         Command::Config(ConfigCommand::Show(looking)) => show_config(&looking, surroundings, &mut console),
-        Command::Serve(arguments) => serve::run(&arguments, surroundings, &mut console),
+        // A server whose first lines nobody could read has served all the same.
+        Command::Serve(arguments) => return serve::run(&arguments, surroundings, &mut console),
         Command::Policy(command) => policy::run(&command, surroundings, &mut console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -117,6 +122,13 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
             console.print(&String::from_utf8_lossy(&script));
             DONE
         }
+    };
+    match console.unwritten() {
+        Some(reason) => {
+            console.error(format_args!("cannot write to standard output: {reason}"));
+            FAILED
+        }
+        None => code,
     }
 }
 
@@ -154,6 +166,13 @@ fn show_config(looking: &Looking, surroundings: &Surroundings, console: &mut Con
             });
             DONE
         }
-        Err(errors) => policy::Failure::from(errors).tell(console),
+        Err(errors) => {
+            let failure = policy::Failure::from(errors);
+            if looking.output == Format::Json {
+                console.print(&show::verdict(Err(policy::errors_json(&failure))));
+                return FAILED;
+            }
+            failure.tell(console)
+        }
     }
 }

@@ -205,6 +205,53 @@ mod configuration {
     }
 
     #[test]
+    fn json_is_printed_also_when_there_is_nothing_to_show() {
+        let run = Run::new(&["config", "show", "-c", "none.yaml", "-o", "json"]);
+        insta::assert_snapshot!(run.whole(), @r#"
+        exit code 1
+        -- stdout
+        {
+          "errors": [
+            {
+              "file": "none.yaml",
+              "message": "cannot be read: No such file or directory (os error 2); name the files with `--config`"
+            }
+          ],
+          "valid": false,
+          "warnings": []
+        }
+        -- stderr
+        "#);
+    }
+
+    #[test]
+    fn answer_that_cannot_be_written_is_a_failure() {
+        for arguments in
+            [&["config", "show"] as &[_], &["config", "check"], &["completions", "bash"], &["--help"]]
+        {
+            let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+            let mut run = shipped(arguments);
+            run.command.stdout(full);
+            assert_eq!(run.told().code, Some(1), "{arguments:?}");
+            assert_eq!(shipped(arguments).told().code, Some(0), "{arguments:?}");
+        }
+        let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else { return };
+        let mut run = shipped(&["config", "check"]);
+        run.command.stdout(full);
+        assert!(run.told().err.starts_with("error: cannot write to standard output: "));
+    }
+
+    #[test]
+    fn pipe_that_was_closed_is_no_failure() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut run = shipped(&["config", "show"]);
+        run.command.stdout(writer);
+        let told = run.told();
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
+    }
+
+    #[test]
     fn files_are_named_by_a_variable_when_no_argument_names_them() {
         let run = |arguments| {
             Run::new(arguments).file("a.yaml", SERVER).file("b.yaml", "rolegate: {data_dir: b}\n")
@@ -273,6 +320,37 @@ mod policies {
         insta::assert_snapshot!(Run::new(&["policy", "check", "."]).whole());
         let run = Run::new(&["policy", "check"]).file("config/rolegate.yaml", SERVER);
         insta::assert_snapshot!(run.file("config/authentication.yaml", AUTHENTICATION).whole());
+    }
+
+    #[test]
+    fn check_refuses_cases_and_says_what_runs_them() {
+        let run = Run::new(&["policy", "check", "x_test.yaml"]).file("x_test.yaml", CASES);
+        insta::assert_snapshot!(run.whole(), @r"
+        exit code 1
+        -- stdout
+        -- stderr
+        error: `x_test.yaml` holds cases and no policy: `rolegate policy test` runs them
+        ");
+    }
+
+    #[test]
+    fn json_is_printed_also_when_there_are_no_cases() {
+        insta::assert_snapshot!(configured(&["policy", "test", "-o", "json"], POLICY).whole(), @r#"
+        exit code 1
+        -- stdout
+        {
+          "errors": [
+            {
+              "message": "no cases were found; those of `NAME.rhai` belong into `NAME_test.yaml` beside it"
+            }
+          ],
+          "failed": 0,
+          "files": [],
+          "passed": 0,
+          "success": false
+        }
+        -- stderr
+        "#);
     }
 
     #[test]

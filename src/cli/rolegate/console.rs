@@ -1,7 +1,7 @@
 //! Standard output and standard error: answers on the one, everything else on the other.
 
 use std::fmt::Display;
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
@@ -20,19 +20,21 @@ pub(super) struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     pub(super) colours: bool,
+    /// Why an answer was not written.
+    unwritten: Option<io::Error>,
 }
 
 impl Output<'_> {
     /// The streams of this process.
     pub(super) fn of_process(no_color: bool) -> Self {
-        let err = std::io::stderr();
+        let err = io::stderr();
         let err_has_colours = err.is_terminal() && !no_color;
-        Self { out: Box::new(std::io::stdout()), err: Box::new(err), err_has_colours }
+        Self { out: Box::new(io::stdout()), err: Box::new(err), err_has_colours }
     }
 
     pub(super) fn console(&mut self, colours: bool) -> Console<'_> {
         let colours = colours && self.err_has_colours;
-        Console { out: &mut self.out, err: &mut self.err, colours }
+        Console { out: &mut self.out, err: &mut self.err, colours, unwritten: None }
     }
 }
 
@@ -40,8 +42,15 @@ impl Output<'_> {
 impl Console<'_> {
     /// The answer that was asked for.
     pub(super) fn print(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes());
-        let _ = self.out.flush();
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        if let Err(reason) = written {
+            self.unwritten.get_or_insert(reason);
+        }
+    }
+
+    /// Why an answer could not be written, if that happened and somebody wanted to read it.
+    pub(super) fn unwritten(&mut self) -> Option<io::Error> {
+        self.unwritten.take().filter(|reason| reason.kind() != io::ErrorKind::BrokenPipe)
     }
 
     /// A line of the answer.

@@ -8,7 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const POLICY_SUFFIX: &str = ".rhai";
+/// How the name of a policy file in a folder ends.
+pub(super) const POLICY_SUFFIX: &str = ".rhai";
+/// How the name of a file of cases ends.
+pub(super) const CASES_SUFFIX: &str = "_test.yaml";
 /// The most entries of a policy folder that are looked at.
 const FOLDER_MAX_ENTRIES: usize = 10_000;
 
@@ -104,6 +107,10 @@ pub(super) fn sources(named: &[Named]) -> Result<Vec<Source>, LoadError> {
             // One more than there may be is enough to be refused.
             if sources.len() > SOURCES_MAX || sources.iter().any(|source| source.name == name) {
                 continue;
+            }
+            if name.ends_with(CASES_SUFFIX) {
+                let what = "holds cases and no policy: `rolegate policy test` runs them".to_owned();
+                return Err(LoadError::Content { path: file, what });
             }
             let text = String::from_utf8(place.bytes_of(&file, Limits::SOURCE_MAX_BYTES)?);
             let text = text.map_err(|wrong| {

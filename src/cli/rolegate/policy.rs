@@ -1,7 +1,7 @@
 //! `policy check` and `policy test`: whether policies load, and whether they answer as their cases expect.
 
 use super::console::Console;
-use super::policies::{self, LoadError, Named, counted};
+use super::policies::{self, CASES_SUFFIX, LoadError, Named, POLICY_SUFFIX, counted};
 use super::settings::{FileArguments, Surroundings};
 use super::show::told;
 use super::{DONE, EXIT_CODES, FAILED, Format};
@@ -12,16 +12,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-const POLICY_SUFFIX: &str = ".rhai";
-const CASES_SUFFIX: &str = "_test.yaml";
-
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Tell everything that is wrong with policies
     ///
     /// Without any PATH, the policies of the configuration are looked at, together with the roles that it adds and
     /// the roles of its tokens.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, mut_arg("paths", |paths| paths.help("Policy files, and folders of them")))]
     Check(PolicyArguments),
     /// Run the cases that lie beside policies: those of NAME.rhai are in NAME_test.yaml
     ///
@@ -84,6 +81,13 @@ fn test(arguments: &PolicyArguments, surroundings: &Surroundings, console: &mut 
     let mut ran_files = Vec::new();
     let files = match arguments.case_files(surroundings) {
         Ok(files) => files,
+        Err(failure) if arguments.output == Format::Json => {
+            let whole = json!({
+                "passed": 0, "failed": 0, "success": false, "files": [], "errors": errors_json(&failure)
+            });
+            console.print(&format!("{whole:#}\n"));
+            return FAILED;
+        }
         Err(failure) => return failure.tell(console),
     };
     let mut is_success = true;

@@ -102,6 +102,9 @@ pub(super) fn verdict(checked: Result<&Config, Vec<Value>>) -> String {
 /// A message and its place, as JSON.
 pub(super) fn told(at: Option<&Origin>, message: &str) -> Value {
     match at {
+        Some(Origin::File(place)) if place.line == 0 => {
+            json!({ "file": place.file.to_string_lossy(), "message": message })
+        }
         Some(Origin::File(place)) => json!({
             "file": place.file.to_string_lossy(),
             "line": place.line,
