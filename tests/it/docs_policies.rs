@@ -84,6 +84,23 @@ fn every_example_loads_and_decides_as_its_table_says() -> Outcome<()> {
     Ok(())
 }
 
+#[cfg(feature = "config")]
+#[test]
+fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
+    use rolegate::policy::cases::{CaseFile, run};
+    let page = page()?;
+    let blocks = blocks(&page);
+    let pairs: Vec<_> = blocks.windows(2).filter(|pair| pair[1].0 == "yaml").collect();
+    assert_eq!(pairs.len(), 1);
+    for pair in pairs {
+        let file = CaseFile::read("policy_test.yaml", pair[1].1.as_bytes())?;
+        let policies = load(&pair[0].1)?;
+        let report = run(&file, &policies);
+        assert!(report.is_success() && report.passed() == 12, "{report}");
+    }
+    Ok(())
+}
+
 #[test]
 fn refused_example_is_refused_with_its_message() -> Outcome<()> {
     let page = page()?;
