@@ -31,7 +31,7 @@ pub enum PathError {
     /// Does not start with `/`.
     #[error("the path does not start with a slash")]
     NotAbsolute,
-    /// `.`, `..`, or more dots alone in a segment, in any encoding.
+    /// `.`, `..`, or more dots alone in a segment, in any encoding; also with spaces, which some file systems drop.
     #[error("the path has a segment of dots alone")]
     DotSegment,
     /// Two slashes in a row.
@@ -164,6 +164,9 @@ fn refuse_what_hides(text: &str) -> Result<(), PathError> {
     let mut seen = text.as_bytes().to_vec();
     for _ in 0..DECODING_ROUNDS_MAX {
         let next = decode(&seen, false)?;
+        if has_wide_triplet(&next) {
+            return Err(PathError::EncodedTwice);
+        }
         if next == seen {
             return Ok(());
         }
@@ -171,6 +174,13 @@ fn refuse_what_hides(text: &str) -> Result<(), PathError> {
         seen = next;
     }
     Err(PathError::EncodedTwice)
+}
+
+/// Whether there is a `%u002E`, by which some servers mean a character.
+fn has_wide_triplet(text: &[u8]) -> bool {
+    text.windows(6).any(
+        |wide| matches!(wide, [b'%', b'u' | b'U', digits @ ..] if digits.iter().all(u8::is_ascii_hexdigit)),
+    )
 }
 
 /// Decodes every percent triplet. A percent sign without two digits is an error when `strict`, and stays
@@ -209,7 +219,7 @@ fn inspect(decoded: &[u8]) -> Result<&str, PathError> {
         }
     }
     let text = std::str::from_utf8(decoded).map_err(|_| PathError::BadUtf8)?;
-    if !text.is_empty() && text.bytes().all(|byte| byte == b'.') {
+    if text.starts_with('.') && text.bytes().all(|byte| matches!(byte, b'.' | b' ')) {
         return Err(PathError::DotSegment);
     }
     if !text.is_ascii() {
@@ -239,7 +249,9 @@ fn inspect_letter(letter: char) -> Result<(), PathError> {
         return Err(PathError::Invisible);
     }
     let folded = std::iter::once(letter).nfkc();
-    if folded.into_iter().any(|part| matches!(part, '/' | '\\' | '.' | '%' | ';' | '?' | '#')) {
+    if is_best_fit_delimiter(letter)
+        || folded.into_iter().any(|part| matches!(part, '/' | '\\' | '.' | '%' | ';' | '?' | '#'))
+    {
         return Err(PathError::Lookalike);
     }
     Ok(())
@@ -251,6 +263,12 @@ fn is_ignorable(letter: char) -> bool {
     matches!(letter,
         '\u{034f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}')
+}
+
+/// What conversions to an 8-bit character set make a slash, a backslash or a percent sign of, without Unicode
+/// saying so: fraction and division slash, set minus, the solidus operators, and the Arabic percent sign.
+const fn is_best_fit_delimiter(letter: char) -> bool {
+    matches!(letter, '\u{66a}' | '\u{2044}' | '\u{2215}'..='\u{2216}' | '\u{29f5}' | '\u{29f8}'..='\u{29f9}')
 }
 
 /// `pchar` of RFC 3986, section 3.3, without the semicolon.
@@ -309,6 +327,10 @@ mod tests {
             ("/api/%22", "/api/%22"),
             ("/%61%64%6D%69%6E", "/admin"),
             ("/api/100%2541", "/api/100%2541"),
+            ("/api/100%25unit", "/api/100%25unit"),
+            ("/api/.%20a", "/api/.%20a"),
+            ("/api/%C2%BD", "/api/%C2%BD"),
+            ("/api/%E2%88%92", "/api/%E2%88%92"),
         ] {
             assert_eq!(canonical(raw), expected, "{raw}");
             assert_eq!(canonical(expected), expected, "canonical spelling of {raw} is stable");
@@ -323,6 +345,7 @@ mod tests {
             ("/api/../x", PathError::DotSegment),
             ("/api/%2e%2E/x", PathError::DotSegment),
             ("/api/...", PathError::DotSegment),
+            ("/api/.%20./x", PathError::DotSegment),
             ("//", PathError::EmptySegment),
             ("/a//b", PathError::EmptySegment),
             ("/a%2fb", PathError::EncodedSlash),
@@ -342,11 +365,17 @@ mod tests {
             ("/a%25%32%66b", PathError::EncodedTwice),
             ("/a%25252fb", PathError::EncodedTwice),
             ("/%25c0%25ae", PathError::EncodedTwice),
+            ("/api/%25u002e%25u002e/x", PathError::EncodedTwice),
+            ("/api/%2525U002e", PathError::EncodedTwice),
             ("/a%20", PathError::EdgeSpace),
             ("/%E3%80%80a", PathError::EdgeSpace),
             ("/a%E2%80%8Bb", PathError::Invisible),
             ("/a%EF%B8%8Fb", PathError::Invisible),
             ("/%EF%BC%8Fa", PathError::Lookalike),
+            ("/..%E2%81%84a", PathError::Lookalike),
+            ("/..%E2%88%95a", PathError::Lookalike),
+            ("/..%E2%88%96a", PathError::Lookalike),
+            ("/%D9%AA2e", PathError::Lookalike),
             ("/a b", PathError::BadCharacter),
             ("/[x]", PathError::BadCharacter),
             ("/caf\u{e9}", PathError::BadCharacter),
