@@ -15,6 +15,9 @@ use std::net::IpAddr;
 use std::ops::{BitOr, BitOrAssign};
 use std::sync::Arc;
 
+/// The longest method. The longest that is registered has 17 characters.
+pub const METHOD_MAX_BYTES: usize = 32;
+
 /// A set of the methods that rules can name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct MethodSet(u8);
@@ -48,6 +51,9 @@ pub struct RequestParts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
+    /// A method longer than [`METHOD_MAX_BYTES`].
+    #[error("the method is longer than {METHOD_MAX_BYTES} bytes")]
+    Method,
     /// The path.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -184,6 +190,9 @@ impl Request {
         mut headers: HeaderMap,
         client_ip: Option<IpAddr>,
     ) -> Result<Self, Malformed> {
+        if method.as_str().len() > METHOD_MAX_BYTES {
+            return Err(Malformed::Method);
+        }
         let host = host::agreed(uri, version, &headers)?;
         let path = read_path(&method, uri)?;
         let query = uri.query().map(read_query).transpose()?;
@@ -359,6 +368,13 @@ mod tests {
         assert_eq!(read("CONNECT", "localhost:443", &host).unwrap_err(), Malformed::AuthorityForm);
         assert_eq!(read("GET", "http://other/a", &host).unwrap_err(), Malformed::HostMismatch);
         assert_eq!(read("GET", "ftp://localhost/a", &host).unwrap_err(), Malformed::Scheme);
+    }
+
+    #[test]
+    fn method_of_the_longest_length_is_read_and_one_byte_more_is_not() {
+        let longest = "M".repeat(METHOD_MAX_BYTES);
+        assert_eq!(read(&longest, "/a", &[("host", "h")]).unwrap().method(), longest.as_str());
+        assert_eq!(read(&format!("{longest}M"), "/a", &[("host", "h")]).unwrap_err(), Malformed::Method);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::decision::{ConditionFailure, Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
+use crate::request::METHOD_MAX_BYTES;
 use crate::token::{Principal, TokenId};
 use http::{Method, StatusCode};
 use rand::TryRng as _;
@@ -85,7 +86,9 @@ impl Line {
     pub(super) fn log(&self, status: StatusCode) {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let request_id = &*self.request_id;
-        let method = self.method.as_str();
+        // One that is too long was refused for it, and would make the line as long as the client likes.
+        let method =
+            Some(self.method.as_str()).filter(|method| method.len() <= METHOD_MAX_BYTES).unwrap_or("-");
         let path = self.path.as_ref().map_or("-", CanonicalPath::as_str);
         let decision = self.outcome.name();
         let token = self.token.map(TokenId::get);
@@ -93,7 +96,8 @@ impl Line {
         let decision_id = self.decision_id.map(tracing::field::display);
         let cause = self.cause.as_deref();
         let status = status.as_u16();
-        if status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+        // What a client writes wrong is no trouble of this server, whatever its status.
+        if status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() && self.outcome != Outcome::Malformed {
             tracing::warn!(
                 request_id,
                 method,

@@ -94,6 +94,7 @@ impl Failure {
 impl From<Malformed> for Failure {
     fn from(cause: Malformed) -> Self {
         let status = match cause {
+            Malformed::Method => StatusCode::NOT_IMPLEMENTED,
             Malformed::Path(PathError::TooLong) => StatusCode::URI_TOO_LONG,
             _ => StatusCode::BAD_REQUEST,
         };
@@ -204,6 +205,7 @@ mod tests {
     fn causes_have_their_status() {
         for (failure, status) in [
             (Failure::from(Malformed::Path(PathError::TooLong)), 414),
+            (Failure::from(Malformed::Method), 501),
             (Failure::from(Malformed::AuthorityForm), 400),
             (Failure::from(BodyError::TooLarge), 413),
             (Failure::from(BodyError::TimedOut), 408),

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// The most keys of one object: looking for a second one of each costs their square.
 const FIELDS_MAX: usize = 64;
+/// How much of a key an error repeats.
+const KEY_SHOWN_CHARS: usize = 64;
 
 /// The fields of a JSON object, in the order in which they stand, each key once.
 pub(super) struct Fields(Vec<(String, Value)>);
@@ -95,7 +97,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         while let Some(key) = map.next_key::<String>()? {
             // Two programs could take a different one of them.
             if fields.iter().any(|(known, _)| *known == key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` stands there twice")));
+                let shown: String = key.chars().take(KEY_SHOWN_CHARS).collect();
+                return Err(A::Error::custom(format_args!("the key `{shown}` stands there twice")));
             }
             if fields.len() == FIELDS_MAX {
                 return Err(A::Error::custom(format_args!("more than {FIELDS_MAX} keys")));
@@ -167,6 +170,16 @@ mod tests {
         };
         assert!(Fields::read(object(FIELDS_MAX).as_bytes()).is_ok());
         assert!(refusal(Fields::read(object(FIELDS_MAX + 1).as_bytes())).contains("more than 64 keys"));
+    }
+
+    #[test]
+    fn error_repeats_the_beginning_of_a_long_key() {
+        let told = |chars: usize| {
+            let key = "k".repeat(chars);
+            refusal(Fields::read(format!("{{\"{key}\":1,\"{key}\":2}}").as_bytes()))
+        };
+        assert!(told(64).contains(&format!("`{}`", "k".repeat(64))));
+        assert!(told(65).contains(&format!("`{}`", "k".repeat(64))));
     }
 
     #[test]

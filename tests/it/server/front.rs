@@ -68,6 +68,17 @@ fn header_bytes_at_the_limit_are_read_and_one_more_is_431() {
 }
 
 #[test]
+fn method_at_the_limit_is_decided_and_a_longer_one_is_501_and_not_logged() {
+    let (world, _) = start(|_| {});
+    let (longest, longer) = ("M".repeat(rolegate::request::METHOD_MAX_BYTES), "N".repeat(20_000));
+    assert_eq!(status_of(&world, request(&longest, "/open/a", None, "")), 401);
+    assert_eq!(status_of(&world, request(&longer, "/open/a", None, "")), 501);
+    let log = world.logged();
+    assert!(log.contains(&longest) && !log.contains("NNN"), "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
 fn target_at_the_limit_is_read_and_one_byte_more_is_414() {
     let (world, _) = start(|_| {});
     let with = |bytes: usize| {
