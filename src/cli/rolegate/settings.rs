@@ -42,9 +42,11 @@ impl Surroundings {
         Self { variables: std::env::vars_os().collect() }
     }
 
-    /// Whether colours are unwelcome, by <https://no-color.org>.
+    /// Whether colours are unwelcome, by <https://no-color.org>, or would be shown as signs.
     pub(super) fn no_color(&self) -> bool {
-        !matches!(self.variables.get("NO_COLOR"), Err(VariableError::Missing | VariableError::Empty))
+        let is_dumb = self.variables.get("TERM").is_ok_and(|terminal| terminal == "dumb");
+        is_dumb
+            || !matches!(self.variables.get("NO_COLOR"), Err(VariableError::Missing | VariableError::Empty))
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_color_counts_when_it_is_set_to_anything() {
+    fn no_color_counts_when_it_is_set_to_anything_and_so_does_a_dumb_terminal() {
         let no_color = |variables: &[(&str, &str)]| {
             Surroundings { variables: variables.iter().map(|(name, value)| (*name, *value)).collect() }
                 .no_color()
@@ -97,5 +99,7 @@ mod tests {
         assert!(no_color(&[("NO_COLOR", "0")]));
         assert!(!no_color(&[("NO_COLOR", "")]));
         assert!(!no_color(&[]));
+        assert!(no_color(&[("TERM", "dumb")]));
+        assert!(!no_color(&[("TERM", "xterm")]));
     }
 }
