@@ -13,12 +13,13 @@ use crate::policy::PolicySet;
 use crate::request::Request;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
-use crate::token::{Principal, TokenRecord};
+use crate::token::{Principal, RoleName, TokenRecord};
 use crate::tokens::{TokenIndex, Unauthenticated};
 use arc_swap::ArcSwap;
 use http::Method;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -166,6 +167,20 @@ impl Engine {
     /// How many tokens there are, expired ones among them.
     pub fn token_count(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// The roles that live tokens hold and no policy defines any more, each with the number of those tokens. Such
+    /// a role permits nothing.
+    pub fn undefined_roles(&self, now: Timestamp) -> BTreeMap<RoleName, usize> {
+        let (policies, mut undefined) = (self.policies(), BTreeMap::new());
+        self.tokens.each_role(now, |role| {
+            if let Some(count) = undefined.get_mut(role) {
+                *count += 1;
+            } else if !policies.has_role(role.as_str()) {
+                undefined.insert(role.clone(), 1);
+            }
+        });
+        undefined
     }
 
     /// All tokens, the oldest first. A permit is needed to see them.

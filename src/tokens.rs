@@ -3,7 +3,7 @@
 use crate::request::{Credential, Unusable};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
-use crate::token::{Principal, SecretKind, TokenDigest, TokenId, TokenRecord};
+use crate::token::{Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenRecord};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -137,6 +137,13 @@ impl TokenIndex {
         // The entries are shared out under the lock and copied after it, so that writers wait briefly.
         let entries: Vec<Arc<Entry>> = self.maps.read().by_age.values().map(Arc::clone).collect();
         entries.iter().map(|entry| entry.record.clone()).collect()
+    }
+
+    /// Looks at each role of each token that is live at `now`.
+    pub fn each_role(&self, now: Timestamp, mut look: impl FnMut(&RoleName)) {
+        let maps = self.maps.read();
+        let live = maps.by_id.values().filter(|entry| !entry.record.is_expired(now));
+        live.flat_map(|entry| &entry.record.roles).for_each(&mut look);
     }
 
     /// How many tokens there are, the expired ones among them.

@@ -303,6 +303,23 @@ fn role_that_no_policy_defines_is_refused_with_those_that_there_are() -> Outcome
 }
 
 #[test]
+fn roles_that_no_policy_defines_any_more_are_told_with_their_live_tokens() -> Outcome {
+    let world = World::start()?;
+    // The administrator creates tokens with a role that is not its own.
+    world.create(reader())?;
+    world.create(NewToken { expires: Some(at(10)), ..reader() })?;
+    assert!(world.engine.undefined_roles(at(5)).is_empty());
+    let source =
+        Source { name: Arc::from("test.rhai"), text: "role(\"admin\").allow(\"GET /\");".to_owned() };
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+    world.engine.replace_policies(policies);
+    let told = |now| world.engine.undefined_roles(at(now)).into_iter().collect::<Vec<_>>();
+    assert_eq!(told(9), [(RoleName::parse("reader")?, 2)]);
+    assert_eq!(told(10), [(RoleName::parse("reader")?, 1)]);
+    Ok(())
+}
+
+#[test]
 fn nobody_changes_tokens_even_where_a_policy_lets_everyone_in() -> Outcome {
     let world = World::start()?;
     let anyone = world.permit("", "GET", "/public")?;

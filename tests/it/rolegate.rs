@@ -545,6 +545,18 @@ mod serving {
     }
 
     #[test]
+    fn roles_of_tokens_that_no_policy_defines_any_more_are_told() {
+        let mut first = Running::start(configured(&["serve"]));
+        assert!(!first.told.contains("permits nothing"));
+        first.signal("TERM");
+        assert_eq!(first.end().0, Some(0));
+        let without_block = first.again(&["serve", "-c", "config/rolegate.yaml"]);
+        let second = Running::start(without_block.file("policy.rhai", "open(\"GET /health\");"));
+        let line = "tokens     role reader of 1 token is defined by no policy and permits nothing\n";
+        assert!(second.told.contains(line), "{}", second.told);
+    }
+
+    #[test]
     fn limits_of_the_configuration_hold() {
         let text = format!("{SERVER}  limits: {{header_fields: 8}}\n");
         let running = Running::start(configured(&["serve"]).file("config/rolegate.yaml", &text));

@@ -12,7 +12,9 @@ use crate::policy::Source;
 use crate::server::{Limits, Server, wall_clock};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
+use crate::token::RoleName;
 use clap::Args;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -122,6 +124,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     for report in provisioned {
         console.line(format_args!("tokens     {report}"));
     }
+    tell_undefined_roles(&engine.undefined_roles(clock()), console);
     // Before the address is told: whoever reads it may send a signal at once.
     let terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
@@ -155,6 +158,20 @@ impl Ready {
                 None => return STOPPED_TWICE,
             }
         }
+    }
+}
+
+/// A policy that is gone, or a role that is spelled another way, takes permissions away from tokens in use.
+fn tell_undefined_roles(roles: &BTreeMap<RoleName, usize>, console: &mut Console<'_>) {
+    const TOLD: usize = 10;
+    for (role, count) in roles.iter().take(TOLD) {
+        let tokens = counted(*count, "token");
+        console.line(format_args!(
+            "tokens     role {role} of {tokens} is defined by no policy and permits nothing"
+        ));
+    }
+    if roles.len() > TOLD {
+        console.line(format_args!("tokens     and so are {} more roles", roles.len() - TOLD));
     }
 }
 
