@@ -33,6 +33,10 @@ pub(super) fn path(_: &Key, text: &str) -> Result<PathBuf, String> {
     if text.contains(char::is_control) {
         return Err(format!("`{}` has a control character", shown(text)));
     }
+    if text.starts_with("~/") {
+        return Err(format!("`{}`: `~` is not replaced by a folder; write the path in full", shown(text)));
+    }
+    refuse_variable(text)?;
     Ok(PathBuf::from(text))
 }
 
@@ -78,7 +82,16 @@ pub(super) fn name(_: &Key, text: &str) -> Result<String, String> {
     if text.contains(char::is_control) {
         return Err(format!("`{}` has a control character", shown(text)));
     }
+    refuse_variable(text)?;
     Ok(text.to_owned())
+}
+
+/// Only secrets are taken from variables; elsewhere the text would stay as it is, which nobody means.
+fn refuse_variable(text: &str) -> Result<(), String> {
+    if text.contains("${") {
+        return Err(format!("`{}`: a variable is replaced only where a token is asked for", shown(text)));
+    }
+    Ok(())
 }
 
 pub(super) fn role(_: &Key, text: &str) -> Result<RoleName, String> {
@@ -133,6 +146,20 @@ mod tests {
         {
             assert!(address(key, text).unwrap_err().contains(hint), "{text}");
         }
+    }
+
+    #[test]
+    fn paths_and_names_with_variables_that_nobody_replaces_are_refused() {
+        let key = find("rolegate.data_dir").unwrap();
+        for text in ["${HOME}/data", "${DATA}", "/srv/${DATA}", "~/data"] {
+            assert!(path(key, text).unwrap_err().contains("replaced"), "{text}");
+        }
+        for text in ["/srv/data", "$data", "a~", "~", "{data}"] {
+            assert_eq!(path(key, text), Ok(PathBuf::from(text)), "{text}");
+        }
+        let key = find("rolegate.tokens[].name").unwrap();
+        assert!(name(key, "${NAME}").unwrap_err().contains("replaced"));
+        assert_eq!(name(key, "5 $ a month"), Ok("5 $ a month".to_owned()));
     }
 
     #[test]
