@@ -54,10 +54,13 @@ impl Reader<'_> {
                 Some(Located { value: (secret, kind), origin: found.origin })
             }
             Err(wrong) => {
-                let hint = if matches!(wrong, SecretError::TooShort) {
-                    "; `openssl rand -hex 24` makes one"
-                } else {
-                    ""
+                let hint = match wrong {
+                    // The chart's own values have it empty where there is to be no token.
+                    SecretError::TooShort if found.text.is_empty() => {
+                        ", and this has none; take the whole block out when there is to be no token"
+                    }
+                    SecretError::TooShort => "; `openssl rand -hex 24` makes one",
+                    _ => "",
                 };
                 self.bad(&found.path, &found.origin, format!("{wrong}{hint}"));
                 None

@@ -566,7 +566,8 @@ mod secrets {
     #[test]
     fn tokens_that_are_none_are_refused() {
         for (token, reason) in [
-            ("\"\"", "at least 20 characters; `openssl rand -hex 24` makes one"),
+            ("\"\"", "and this has none; take the whole block out when there is to be no token"),
+            ("short", "at least 20 characters; `openssl rand -hex 24` makes one"),
             ("<token>", "at least 20 characters"),
             ("aaaaaaaaaaaaaaaaaaa", "at least 20 characters"),
             ("svctok-abcdefg-abcdefg-abcdefg-abcdefg", "checksum is wrong"),
