@@ -17,6 +17,7 @@ use crate::token::{Principal, RoleName, TokenRecord};
 use crate::tokens::{TokenIndex, Unauthenticated};
 use arc_swap::ArcSwap;
 use http::Method;
+use parking_lot::RwLock;
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use std::collections::BTreeMap;
@@ -32,6 +33,9 @@ pub struct Engine {
     tokens: TokenIndex,
     store: Box<dyn Store>,
     audit: Box<dyn Audit>,
+    /// Shared by the changes that are under way. A deletion asks for it alone before it returns: then every
+    /// change has ended that its token began while it was live.
+    under_way: RwLock<()>,
     decision_series: u32,
     decisions: AtomicU64,
 }
@@ -134,6 +138,7 @@ impl Engine {
             tokens,
             store,
             audit,
+            under_way: RwLock::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),
         })

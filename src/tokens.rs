@@ -122,6 +122,11 @@ impl TokenIndex {
         Some(entry.record.clone())
     }
 
+    /// Whether the token with this id would be let in at `now`.
+    pub fn is_live(&self, id: TokenId, now: Timestamp) -> bool {
+        self.maps.read().by_id.get(&id).is_some_and(|entry| !entry.is_expired(now))
+    }
+
     /// The token with this id.
     pub fn get(&self, id: TokenId) -> Option<TokenRecord> {
         self.maps.read().by_id.get(&id).map(|entry| entry.record.clone())
@@ -287,7 +292,9 @@ mod tests {
         let credential = generated();
         let (index, record) = index_with(&credential, Some(1_000));
         assert!(index.authenticate(&credential, at(999)).is_ok());
+        assert!(index.is_live(record.id, at(999)));
         assert_eq!(index.authenticate(&credential, at(1_000)), Err(Unauthenticated::Expired(record.id)));
+        assert!(!index.is_live(record.id, at(1_000)) && !index.is_live(record.id, at(999)));
     }
 
     #[test]

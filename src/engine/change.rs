@@ -46,6 +46,9 @@ pub enum CreateError {
     /// The request was permitted to nobody in particular.
     #[error("tokens are changed by holders of a token only, and the request carries none")]
     Anonymous,
+    /// The token that the request was permitted to is no longer live.
+    #[error("the token of the request was deleted or has expired meanwhile")]
+    Revoked,
     /// A text is too long, or has control characters.
     #[error("the {field} has more than {NAME_MAX_BYTES} bytes, or a control character")]
     Text {
@@ -81,6 +84,9 @@ pub enum DeleteError {
     /// The request was permitted to nobody in particular.
     #[error("tokens are changed by holders of a token only, and the request carries none")]
     Anonymous,
+    /// The token that the request was permitted to is no longer live.
+    #[error("the token of the request was deleted or has expired meanwhile")]
+    Revoked,
     /// There is no token with this id.
     #[error("no service token has the id {0}")]
     Unknown(TokenId),
@@ -137,6 +143,11 @@ impl Engine {
         now: Timestamp,
     ) -> Result<CreatedToken, CreateError> {
         let Some(principal) = permit.principal() else { return Err(CreateError::Anonymous) };
+        let _under_way = self.under_way.read();
+        // The permit may be as old as a client takes to send a body.
+        if !self.tokens.is_live(principal.id, now) {
+            return Err(CreateError::Revoked);
+        }
         refuse_bad(&new, &self.policies(), now)?;
         let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
         for _ in 0..ID_DRAWS_MAX {
@@ -150,23 +161,15 @@ impl Engine {
         Err(CreateError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
     }
 
-    /// Deletes a token. When this returns, nobody authenticates by it any more.
+    /// Deletes a token. When this returns, nobody authenticates by it any more, and no change is under way that
+    /// was permitted to it.
     ///
     /// # Errors
     /// When there is no such token, or the change cannot be audited or stored.
     pub fn delete(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), DeleteError> {
-        let Some(principal) = permit.principal() else { return Err(DeleteError::Anonymous) };
-        let Some(record) = self.tokens.get(id) else { return Err(DeleteError::Unknown(id)) };
-        // What the configuration asks for must not come back with the next start.
-        let after = match record.origin {
-            TokenOrigin::Bootstrap | TokenOrigin::Declared => AfterDelete::RefuseDigest,
-            TokenOrigin::Api => AfterDelete::ForgetDigest,
-        };
-        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
-        match self.commit(&Step::Delete(record, after), by)? {
-            Outcome::Done => Ok(()),
-            _ => Err(DeleteError::Unknown(id)),
-        }
+        let deleted = self.delete_by(permit, id, now);
+        self.wait_for_changes();
+        deleted
     }
 
     /// Brings the tokens to what the configuration asks for; see [`crate::bootstrap`].
@@ -194,8 +197,33 @@ impl Engine {
                 (_, step) => Provisioned::Changed(step),
             });
         }
+        self.wait_for_changes();
         report.extend(planned.notices.into_iter().map(Provisioned::Noted));
         Ok(report)
+    }
+
+    fn delete_by(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), DeleteError> {
+        let Some(principal) = permit.principal() else { return Err(DeleteError::Anonymous) };
+        let _under_way = self.under_way.read();
+        if !self.tokens.is_live(principal.id, now) {
+            return Err(DeleteError::Revoked);
+        }
+        let Some(record) = self.tokens.get(id) else { return Err(DeleteError::Unknown(id)) };
+        // What the configuration asks for must not come back with the next start.
+        let after = match record.origin {
+            TokenOrigin::Bootstrap | TokenOrigin::Declared => AfterDelete::RefuseDigest,
+            TokenOrigin::Api => AfterDelete::ForgetDigest,
+        };
+        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
+        match self.commit(&Step::Delete(record, after), by)? {
+            Outcome::Done => Ok(()),
+            _ => Err(DeleteError::Unknown(id)),
+        }
+    }
+
+    /// Returns when every change has ended that is under way now.
+    fn wait_for_changes(&self) {
+        drop(self.under_way.write());
     }
 
     /// The one way to change a token: entry, store, index. An entry whose change did not happen is followed

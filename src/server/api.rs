@@ -47,6 +47,7 @@ impl Api {
 /// All routes of the API, and a 404 for what is permitted and no route.
 pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
     let token = |path: &str| path.strip_prefix(tokens::PATH).is_some_and(|rest| rest.starts_with('/'));
+    let collection = |path: &str| path == tokens::PATH;
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
@@ -60,9 +61,11 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(quick(api, |path| path == "/api/user/authorization/for", info::authorization))
         .unify()
-        .or(waiting(api, |path| path == tokens::PATH, tokens::collection))
+        .or(waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), tokens::create))
         .unify()
-        .or(waiting(api, token, tokens::item))
+        .or(waiting(api, at(collection).map(without_body).untuple_one(), tokens::collection))
+        .unify()
+        .or(waiting(api, at(token).map(without_body).untuple_one(), tokens::item))
         .unify()
         .or(nothing)
         .unify()
@@ -70,28 +73,30 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
 }
 
-/// A route whose handler answers at once. It leaves the body where it is: such routes may be open to everybody,
-/// and a body of every connection at once would fill the memory.
+/// A route whose handler answers at once.
 fn quick(
     api: &Arc<Api>,
     is_path: fn(&str) -> bool,
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
     let api = Arc::clone(api);
-    at(is_path).map(move |permit: Permit, query| {
-        let answered = handler(&api, &permit, &Sent { query, body: Bytes::new() });
+    at(is_path).map(without_body).untuple_one().map(move |permit: Permit, query, body| {
+        let answered = handler(&api, &permit, &Sent { query, body });
         answer(&permit, answered)
     })
 }
 
 /// A route whose handler waits for the store, which must not hold up other requests.
-fn waiting(
+fn waiting<F>(
     api: &Arc<Api>,
-    is_path: fn(&str) -> bool,
+    taken: F,
     handler: Handler,
-) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
+) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<F>
+where
+    F: Filter<Extract = (Permit, String, Bytes), Error = Rejection> + Clone + Send,
+{
     let api = Arc::clone(api);
-    at(is_path).and(warp::body::bytes()).then(move |permit: Permit, query, body| {
+    taken.then(move |permit: Permit, query, body| {
         let api = Arc::clone(&api);
         async move {
             let sent = Sent { query, body };
@@ -110,6 +115,12 @@ fn at(is_path: fn(&str) -> bool) -> impl Filter<Extract = (Permit, String), Erro
     };
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
     warp::path::full().and_then(here).untuple_one().and(permit()).and(query)
+}
+
+/// What a handler takes that reads no body. A body that nobody needs stays where it is: a route may be open to
+/// everybody, and one body of every connection would fill the memory.
+const fn without_body(permit: Permit, query: String) -> (Permit, String, Bytes) {
+    (permit, query, Bytes::new())
 }
 
 /// The permit of the request. There is no other way to one, and without one no handler runs.

@@ -38,6 +38,8 @@ struct State {
     events: Vec<String>,
     audit_fails: bool,
     store_fails: bool,
+    /// Insertions wait while this is locked.
+    gate: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,8 @@ impl Store for WatchedStore {
 
     fn insert(&self, record: &TokenRecord) -> Result<Insertion, StoreError> {
         self.fail("insert")?;
+        let gate = Arc::clone(&self.0.0.lock().gate);
+        drop(gate.lock());
         self.1.insert(record)
     }
 
@@ -327,6 +331,60 @@ fn nobody_changes_tokens_even_where_a_policy_lets_everyone_in() -> Outcome {
     assert!(matches!(created.err(), Some(CreateError::Anonymous)));
     let (id, _) = world.create(reader())?;
     assert!(matches!(world.engine.delete(&anyone, id, at(1)), Err(DeleteError::Anonymous)));
+    Ok(())
+}
+
+#[test]
+fn permit_changes_nothing_once_its_token_was_deleted_or_has_expired() -> Outcome {
+    let world = World::start()?;
+    let admin = |expires| NewToken {
+        roles: RoleName::parse("admin").into_iter().collect(),
+        expires,
+        ..NewToken::default()
+    };
+    let (other, _) = world.create(reader())?;
+    let (deleted, first) = world.create(admin(None))?;
+    let (_, second) = world.create(admin(Some(at(100))))?;
+    let [first, second] = [&first, &second].map(|secret| world.permit(secret, "POST", "/tokens/"));
+    let (first, second) = (first?, second?);
+    assert!(world.engine.create(&first, reader(), at(99)).is_ok());
+    assert!(world.engine.create(&second, reader(), at(99)).is_ok());
+
+    world.engine.delete(&world.admin()?, deleted, at(99))?;
+    world.journal.take();
+    for permit in [&first, &second] {
+        assert!(matches!(world.engine.create(permit, reader(), at(100)).err(), Some(CreateError::Revoked)));
+        assert!(matches!(world.engine.delete(permit, other, at(100)), Err(DeleteError::Revoked)));
+    }
+    assert!(world.journal.take().is_empty(), "neither the audit log nor the store was asked");
+    Ok(())
+}
+
+#[test]
+fn deletion_returns_when_changes_have_ended_that_its_token_began() -> Outcome {
+    let world = World::start()?;
+    let (id, secret) = world
+        .create(NewToken { roles: RoleName::parse("admin").into_iter().collect(), ..NewToken::default() })?;
+    let (permit, admin) = (world.permit(&secret, "POST", "/tokens/")?, world.admin()?);
+    let gate = Arc::clone(&world.journal.0.lock().gate);
+    let closed = gate.lock();
+    let (created, deleted) = std::thread::scope(|scope| {
+        let creating = scope.spawn(|| world.engine.create(&permit, reader(), at(1)).is_ok());
+        while !world.journal.take().contains(&"store insert".to_owned()) {
+            std::thread::yield_now();
+        }
+        let deleting = scope.spawn(|| world.engine.delete(&admin, id, at(1)).is_ok());
+        while !matches!(world.check(&secret, "GET", "/tokens/", 1), Ok(Answer::Unauthenticated(_))) {
+            std::thread::yield_now();
+        }
+        for _ in 0..10_000 {
+            assert!(!deleting.is_finished(), "the creation is still under way");
+            std::thread::yield_now();
+        }
+        drop(closed);
+        (creating.join(), deleting.join())
+    });
+    assert!(matches!((created, deleted), (Ok(true), Ok(true))));
     Ok(())
 }
 

@@ -35,15 +35,14 @@ struct Created<'a> {
     expiration: Option<i64>,
 }
 
-/// All tokens, or a new one.
-pub(super) fn collection(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
+/// All tokens.
+pub(super) fn collection(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
     match *permit.method() {
         Method::GET | Method::HEAD => {
             let records = api.engine.list(permit);
             let tokens: Vec<_> = records.iter().map(listed).collect();
             Ok(reply::json(StatusCode::OK, &tokens))
         }
-        Method::POST => create(api, permit, sent),
         _ => Err(Failure::method_not_allowed("GET, HEAD, POST")),
     }
 }
@@ -64,14 +63,18 @@ pub(super) fn item(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failur
         return Err(unknown());
     }
     let id = text.parse().ok().and_then(TokenId::new).ok_or_else(unknown)?;
-    api.engine.delete(permit, id, api.now())?;
-    Ok(reply::empty(StatusCode::NO_CONTENT))
+    match api.engine.delete(permit, id, api.now()) {
+        Err(DeleteError::Revoked) => Ok(reply::unauthenticated()),
+        deleted => deleted.map(|()| reply::empty(StatusCode::NO_CONTENT)).map_err(Failure::from),
+    }
 }
 
-fn create(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
+/// A new token.
+pub(super) fn create(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
     let new = read(&sent.body)?;
     let created = match api.engine.create(permit, new, api.now()) {
         Ok(created) => created,
+        Err(CreateError::Revoked) => return Ok(reply::unauthenticated()),
         Err(error @ CreateError::Expired) => return Ok(reply::invalid_expiry(&error.to_string())),
         Err(error) => return Err(error.into()),
     };
@@ -124,7 +127,9 @@ fn listed(record: &TokenRecord) -> ListedToken<'_> {
 impl From<CreateError> for Failure {
     fn from(error: CreateError) -> Self {
         match error {
-            CreateError::Anonymous => Self::new(StatusCode::FORBIDDEN, error.to_string()),
+            CreateError::Anonymous | CreateError::Revoked => {
+                Self::new(StatusCode::FORBIDDEN, error.to_string())
+            }
             CreateError::Text { .. }
             | CreateError::TooManyRoles
             | CreateError::UnknownRole { .. }
@@ -137,7 +142,9 @@ impl From<CreateError> for Failure {
 impl From<DeleteError> for Failure {
     fn from(error: DeleteError) -> Self {
         match error {
-            DeleteError::Anonymous => Self::new(StatusCode::FORBIDDEN, error.to_string()),
+            DeleteError::Anonymous | DeleteError::Revoked => {
+                Self::new(StatusCode::FORBIDDEN, error.to_string())
+            }
             DeleteError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
             DeleteError::Commit(_) => failed("deleted", &error),
         }

@@ -258,6 +258,34 @@ fn token_is_deleted_under_one_spelling_of_its_id() {
 }
 
 #[test]
+fn creation_whose_token_is_deleted_before_the_body_arrives_is_401() {
+    let api = Api::start();
+    let unauthenticated = api.world.ask("POST", TOKENS, None, "").without_moment();
+    let body = json!({"name": "late", "roles": ["stackstate-guest"]}).to_string();
+    for is_deleted in [false, true] {
+        let own = api.create(&json!({"name": format!("own {is_deleted}"), "roles": ["stackstate-admin"]}));
+        let own = api.token_of(&own.json());
+        let whole = request("POST", TOKENS, Some(&own), &body)
+            .replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+        let (head, _) = whole.split_at(whole.len() - body.len());
+        let mut client = api.world.connect();
+        client.send(head);
+        assert_eq!(client.any_response("POST").unwrap().status, 100);
+        if is_deleted {
+            let deleted = api.world.ask("DELETE", &format!("{TOKENS}/{}", own.id), Some(&api.admin), "");
+            assert_eq!(deleted.status, 204);
+        }
+        client.send(&body);
+        let answer = client.response().unwrap();
+        assert_eq!(answer.status, if is_deleted { 401 } else { 200 });
+        if is_deleted {
+            assert_eq!(answer.without_moment(), unauthenticated);
+        }
+    }
+    assert_eq!(api.listed().iter().filter(|token| token["name"] == "late").count(), 1);
+}
+
+#[test]
 fn open_route_does_not_wait_for_a_body_and_a_creation_does() {
     let api = Api::start();
     let body = json!({"name": "ci", "roles": ["stackstate-guest"]}).to_string();
