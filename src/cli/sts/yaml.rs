@@ -136,8 +136,10 @@ fn reads_as_other(text: &str) -> bool {
         "" | "~" | "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
     );
     let unsigned = lower.trim_start_matches(['+', '-']);
-    let number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && unsigned.chars().all(|c| c.is_ascii_hexdigit() || "_.:+-xo".contains(c));
+    let of = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_digit() || more.contains(c));
+    let based = ["0x", "0o", "0b"].iter().find_map(|base| unsigned.strip_prefix(base));
+    let number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && of(unsigned, "_.:+-e")
+        || based.is_some_and(|digits| of(digits, "_+-abcdef"));
     let special = matches!(unsigned, ".inf" | ".nan");
     // A date is read as one by some; a text that merely starts with a digit is not.
     (word || number || special) && !text.contains(['"', '\\'])
@@ -213,6 +215,18 @@ mod tests {
         serverTimestamp: 1.655e+12
         trackingKey: k
         ");
+    }
+
+    #[test]
+    fn texts_are_quoted_where_they_would_be_read_as_something_else_and_not_elsewhere() {
+        for quoted in
+            ["05", "0x1d", "0b1", "1e5", "-7", "1_000", "12:30", "2030-12-31", ".5", "no", "", "1e5-00"]
+        {
+            assert_eq!(scalar(quoted), format!("\"{quoted}\""));
+        }
+        for plain in ["05dccfd0-0000000e", "d13336d3-000000", "0xyz", "7 items", "1.2.3a", "no.", "a1"] {
+            assert_eq!(scalar(plain), plain);
+        }
     }
 
     fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
