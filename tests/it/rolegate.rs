@@ -405,9 +405,9 @@ mod policies {
 #[cfg(unix)]
 mod serving {
     use super::{AUTHENTICATION, POLICY, Run, SERVER};
-    use std::io::{BufRead, BufReader, Read, Write};
+    use std::io::{BufRead, BufReader, PipeReader, Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+    use std::process::{Child, ChildStdout, Command, Stdio};
 
     const TOKEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
     const NEW_TOKEN: &str = r#"{"name": "new", "roles": ["reader"]}"#;
@@ -416,7 +416,7 @@ mod serving {
     struct Running {
         child: Child,
         out: BufReader<ChildStdout>,
-        err: BufReader<ChildStderr>,
+        err: BufReader<PipeReader>,
         address: String,
         /// What it told up to its address.
         told: String,
@@ -426,10 +426,18 @@ mod serving {
     #[expect(clippy::unwrap_used, reason = "a test that cannot run its server fails")]
     impl Running {
         fn start(run: Run) -> Self {
+            let (err, written) = std::io::pipe().unwrap();
+            Self::start_logging(run, written.into(), err)
+        }
+
+        /// A server whose standard error is `written`, which is read from `err`.
+        fn start_logging(run: Run, written: Stdio, err: PipeReader) -> Self {
             let Run { folder, mut command } = run;
-            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut child = command.stdout(Stdio::piped()).stderr(written).spawn().unwrap();
+            // It holds the end of the pipe that the server writes to.
+            drop(command);
             let mut out = BufReader::new(child.stdout.take().unwrap());
-            let err = BufReader::new(child.stderr.take().unwrap());
+            let err = BufReader::new(err);
             let mut told = String::new();
             while !told.contains("listening") {
                 assert!(out.read_line(&mut told).unwrap() > 0, "the server did not start: {told}");
@@ -611,6 +619,23 @@ mod serving {
         running.wait_for_log("shutting down");
         running.signal("INT");
         assert_eq!(running.end().0, Some(3));
+    }
+
+    #[test]
+    fn server_goes_on_when_its_log_cannot_be_written() {
+        let (closed, nobody_reads) = std::io::pipe().unwrap();
+        drop(closed);
+        let full = std::fs::File::options().write(true).open("/dev/full").ok();
+        for written in [Some(Stdio::from(nobody_reads)), full.map(Stdio::from)].into_iter().flatten() {
+            let (err, _) = std::io::pipe().unwrap();
+            let run = configured(&["serve"]).variable("ROLEGATE_LOG_LEVEL", "trace");
+            let mut running = Running::start_logging(run, written, err);
+            for _ in 0..3 {
+                assert!(running.get("/nowhere", None).starts_with("HTTP/1.1 401 "));
+            }
+            running.signal("TERM");
+            assert_eq!(running.end().0, Some(0));
+        }
     }
 
     #[test]

@@ -223,7 +223,13 @@ fn log_to_standard_error(log: &Log, colours: bool) {
         "trace" => Level::TRACE,
         _ => Level::INFO,
     };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        // It would tell of a line that cannot be written on standard error itself, and panic when it cannot
+        // either: a full disk or a reader that went away must not end the server.
+        .log_internal_errors(false);
     let _ = if log.format.value == "json" {
         tracing::subscriber::set_global_default(builder.json().flatten_event(true).finish())
     } else {
