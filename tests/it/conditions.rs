@@ -125,6 +125,7 @@ fn what_cannot_be_read_makes_the_condition_fail() -> Outcome {
         (r#""true""#, "the condition gives a text"),
         (r#"()"#, "the condition gives nothing"),
         (r#"throw "no""#, "no"),
+        (r#"throw request"#, "a request"),
         (r#"{ request.method = "PUT"; true }"#, "method"),
         (r#"{ request = 5; request.method == "GET" }"#, "method"),
     ] {

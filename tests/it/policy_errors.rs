@@ -194,3 +194,17 @@ fn problems_of_all_files_are_told_at_once() {
     let apart = [source("a.rhai", "open(\"GET /\");"), source("b.rhai", "// Only a comment.")];
     assert_eq!(load(&apart).unwrap().rules().len(), 1);
 }
+
+#[test]
+fn what_would_seem_to_end_a_policy_is_refused() -> std::fmt::Result {
+    let report = report(&[
+        (
+            "open(\"GET /a\");\nif true { return; }\nopen(\"ANY /**\");",
+            "fn f() { return \"GET /a\"; }\nopen(f());\nopen(\"GET /b\").when(|r| { return true; });",
+        ),
+        ("open(\"GET /a\"); // so\rdeny(\"GET /a\");", "open(\"GET /a\"); // so\r\ndeny(\"GET /b\");"),
+        ("throw role(\"r\");", "try { throw role(\"r\"); } catch { }\nopen(\"GET /a\");"),
+    ])?;
+    insta::assert_snapshot!(report);
+    Ok(())
+}

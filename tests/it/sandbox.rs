@@ -111,8 +111,18 @@ fn limits_cannot_be_caught_hidden_or_counted_anew() -> Outcome {
             "string",
         ),
         ("w(0, |x| x)", "hold too many values"),
-        ("let s = \"a\"; s.pad(4000, \"a\"); s.replace(\"a\", \"bbbbbbbb\"); true", "more than 4096 bytes"),
+        ("let s = \"a\"; s.pad(4000, \"a\"); s.replace(\"a\", \"bbbbbbbb\"); true", "the text is too long"),
         ("let s = \"a\"; s.pad(4000, \"a\"); s.split(\"a\"); true", "the list is full"),
+        ("let l = []; try { for i in 0..300 { l.push(i); } } catch { } true", "the list is full"),
+        (
+            "let s = \"a\"; s.pad(4000, \"a\"); try { s.replace(\"a\", \"bb\"); } catch { } true",
+            "the text is too long",
+        ),
+        ("let s = \"a\"; s.pad(4000, \"a\"); try { s.split(\"a\"); } catch { } true", "the list is full"),
+        (
+            "let s = \"a\"; s.pad(2000, \"a\"); try { [s, \"b\", \"c\"].join(s); } catch { } true",
+            "the text is too long",
+        ),
         ("let l = []; l.push(|x| x); true", "a list cannot hold a function"),
         ("let l = []; l.push([#{a: |x| x}]); true", "a list cannot hold a function"),
         ("[1].map(|x| |y| x).len() == 1", "a list cannot hold a function"),
@@ -215,6 +225,16 @@ fn many_threads_evaluate_one_condition() -> Outcome {
 }
 
 #[test]
+fn limit_that_was_hit_by_the_last_statement_refuses_the_policy() {
+    let prints =
+        |count: u32| load(&format!("open(\"GET /\"); for i in 1..{count} {{ print(i); }} print(0);"));
+    assert!(prints(Limits::LOAD.print_lines).is_ok());
+    let errors =
+        prints(Limits::LOAD.print_lines + 1).map_or_else(|errors| errors.to_string(), |_| String::new());
+    assert!(errors.contains("too much is printed"), "{errors}");
+}
+
+#[test]
 fn limits_of_loading_hold() {
     let open = "open(\"GET /\");";
     let refused = |text: &str| load(text).map_or_else(|errors| errors.to_string(), |_| "it loads".to_owned());
@@ -234,13 +254,20 @@ fn limits_of_loading_hold() {
     accepted(&large(Limits::SOURCE_MAX_BYTES));
     assert!(refused(&large(Limits::SOURCE_MAX_BYTES + 1)).contains("bytes"));
 
+    let lines = |count: usize| format!("{}{open}", "\n".repeat(count - 1));
+    accepted(&lines(65_534));
+    assert!(refused(&lines(65_535)).contains("split it into several files"));
+    let indented = |column: usize| format!("{}{open}", " ".repeat(column - open.len()));
+    accepted(&indented(65_534));
+    assert!(refused(&indented(65_535)).contains("split it into several files"));
+
     let condition =
         |words: usize| format!("open(\"GET /\").when(|r| {{ {} true }});", "1;".repeat(words / 2));
     accepted(&condition(4000));
     assert!(refused(&condition(5000)).contains("at most 4096 words"));
 
     let functions = |count: usize| {
-        let defined: String = (0..count).map(|n| format!("fn f{n}() {{}}; ")).collect();
+        let defined: String = (0..count).map(|n| format!("fn f{n}() {{}};\n")).collect();
         format!("{defined}{open}")
     };
     accepted(&functions(1000));

@@ -153,7 +153,7 @@ pub(super) fn explain(error: &EvalAltResult) -> String {
 /// An error of rhai in words, without its place.
 pub(super) fn message(error: &EvalAltResult) -> String {
     let text = match error {
-        EvalAltResult::ErrorRuntime(thrown, _) if thrown.is_string() => thrown.to_string(),
+        EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => thrown_in_words(thrown),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             format!("there is no function `{}`", signature_in_words(signature))
         }
@@ -167,6 +167,12 @@ pub(super) fn message(error: &EvalAltResult) -> String {
     let place = format!(" ({})", error.position());
     let mut letters = text.strip_suffix(&place).unwrap_or(&text).chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What was thrown, when people can read it, or else what it is.
+pub(super) fn thrown_in_words(thrown: &Dynamic) -> String {
+    let is_plain = thrown.is_string() || thrown.is_int() || thrown.is_bool() || thrown.is_char();
+    if is_plain { thrown.to_string() } else { super::sandbox::type_in_words(thrown).to_owned() }
 }
 
 /// Rhai's words for a property that a value does not have, in ours.

@@ -1,6 +1,7 @@
 //! What scripts can do with lists, maps and texts. Rhai's own packages for lists and maps are left out: their
 //! functions hide limits that a callback has hit, and theirs alone could store a function in a list.
 
+use super::guard::{self, Hit};
 use rhai::{
     Array, Dynamic, Engine, EvalAltResult, FnNamespace, FnPtr, FuncArgs, FuncRegistration, ImmutableString,
     Map, NativeCallContext,
@@ -111,7 +112,7 @@ fn reduce(context: &NativeCallContext<'_>, list: Array, join: &FnPtr, start: Dyn
 fn push(context: NativeCallContext<'_>, list: &mut Array, item: Dynamic) -> Outcome<()> {
     refuse_functions(&item)?;
     if list.len() >= context.engine().max_array_size() {
-        return Err("the list is full".into());
+        return Err(guard::stop(Hit::List));
     }
     list.push(item);
     Ok(())
@@ -172,12 +173,11 @@ fn replace(
 fn split(context: NativeCallContext<'_>, text: &str, separator: &str) -> Outcome<Array> {
     let room = context.engine().max_array_size();
     let parts: Array = text.split(separator).take(room + 1).map(self::text).collect();
-    if parts.len() > room { Err("the list is full".into()) } else { Ok(parts) }
+    if parts.len() > room { Err(guard::stop(Hit::List)) } else { Ok(parts) }
 }
 
 fn refuse_long(context: &NativeCallContext<'_>, bytes: usize) -> Outcome<()> {
-    let most = context.engine().max_string_size();
-    if bytes > most { Err(format!("the text has more than {most} bytes").into()) } else { Ok(()) }
+    if bytes > context.engine().max_string_size() { Err(guard::stop(Hit::Text)) } else { Ok(()) }
 }
 
 /// Sorts texts or numbers.

@@ -23,6 +23,8 @@ pub(super) enum Hit {
     Stack,
     Print,
     Held,
+    List,
+    Text,
 }
 
 /// What the run of this thread may still use.
@@ -139,9 +141,9 @@ pub(super) fn stop(hit: Hit) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorTerminated(hit.to_string().into(), Position::NONE))
 }
 
-/// Whether the run of this thread has hit a limit.
-pub(super) fn is_hit() -> bool {
-    GUARD.get().hit.is_some()
+/// The limit that the run of this thread has hit.
+pub(super) fn hit() -> Option<Hit> {
+    GUARD.get().hit
 }
 
 #[expect(clippy::disallowed_methods, reason = "a deadline needs a clock; decisions never see it")]
@@ -171,6 +173,8 @@ impl std::fmt::Display for Hit {
             Self::Stack => "calls and expressions are nested too deeply",
             Self::Print => "too much is printed",
             Self::Held => "functions and lists hold too many values",
+            Self::List => "the list is full",
+            Self::Text => "the text is too long",
         })
     }
 }

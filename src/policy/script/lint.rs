@@ -5,7 +5,7 @@ use super::Limits;
 use super::sandbox::Sandbox;
 use super::source::{SourceText, Word};
 use crate::policy::error::{Location, PROBLEMS_MAX, Problem, nearest};
-use rhai::Token;
+use rhai::{AST, ASTFlags, ASTNode, Stmt, Token};
 use std::sync::Arc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -13,6 +13,8 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 const NESTING_MAX: usize = 48;
 /// Operators in a row, dots included, without a bracket, comma or semicolon between them.
 const CHAIN_MAX: usize = 350;
+/// The lines of a script, and the letters of a line, up to which rhai can tell places.
+const PLACES_MAX: u32 = u16::MAX as u32 - 1;
 /// Names that other Rhai programs have and policies have not, with what to write instead.
 const ABSENT: [(&str, &str); 6] = [
     ("eval", "write the expression itself"),
@@ -136,11 +138,27 @@ pub(super) fn condition_words(
     params
 }
 
+/// Refuses `return` outside of functions. The statements after it would seem to be left out, and are not,
+/// because they are run one by one.
+pub(super) fn refuse_returns(tree: &AST, source: &SourceText, problems: &mut Vec<Problem>) {
+    tree.clone_statements_only().walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Stmt(Stmt::Return(_, kind, position))) = path.last()
+            && !kind.intersects(ASTFlags::BREAK)
+        {
+            let mut problem = source.problem(*position, "a policy has no `return` outside of functions");
+            problem.length = 6;
+            problems.push(problem.with_help("put what follows it into an `if`, or delete it"));
+        }
+        true
+    });
+}
+
 fn hidden_letters(name: &Arc<str>, text: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         for (letter, column) in line.chars().zip(1..) {
-            if is_hidden(letter) {
+            // A line ends in a line feed; editors differ in what they show for a carriage return alone.
+            if is_hidden(letter) || letter == '\r' {
                 let message =
                     format!("the script contains the invisible character U+{:04X}", u32::from(letter));
                 let help = "delete it; in a text, write it as `\\u` with its number";
@@ -174,6 +192,11 @@ fn read_words(
             Token::RightBrace if braces.pop() == Some(true) => control.borrow_mut().is_within_text = true,
             Token::InterpolatedString(_) => within_text = true,
             _ => {}
+        }
+        if line > PLACES_MAX || column > PLACES_MAX {
+            let message = format!("the script has more than {PLACES_MAX} lines, or such a long line");
+            problems.push(source.problem(position, message).with_help("split it into several files"));
+            return false;
         }
         source.words.push(Word { token, line, column });
         if source.words.len() > words_max {

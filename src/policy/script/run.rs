@@ -1,6 +1,6 @@
 //! Runs scripts statement by statement, so that an error in one does not hide those in the others.
 
-use super::condition::{Functions, message, signature_in_words};
+use super::condition::{Functions, message, signature_in_words, thrown_in_words};
 use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
 use super::lint::RoleMention;
 use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
@@ -52,7 +52,7 @@ fn note_missing_methods(sandbox: &mut Sandbox, declaring: &Arc<Mutex<Declaring>>
     sandbox.engine.on_missing_function(move |name, arguments, _, _| {
         let Some(handle) = arguments.first().map(|first| (**first).clone()) else { return Ok(None) };
         // Functions that exist fail only by a limit, which must not be passed over.
-        if guard::is_hit() || !(handle.is::<RoleHandle>() || handle.is::<RuleHandle>()) {
+        if guard::hit().is_some() || !(handle.is::<RoleHandle>() || handle.is::<RuleHandle>()) {
             return Ok(None);
         }
         shared.lock().missing_method(name, &handle);
@@ -93,6 +93,7 @@ impl Runner<'_> {
         let mut problems = Vec::new();
         let captured = capture::captured(&tree);
         capture::refuse_assignments(&tree, &captured, &self.declaring.lock().source, &mut problems);
+        lint::refuse_returns(&tree, &self.declaring.lock().source, &mut problems);
         if !problems.is_empty() {
             self.declaring.lock().problems.append(&mut problems);
             self.is_complete = false;
@@ -120,12 +121,19 @@ impl Runner<'_> {
         for statement in statements {
             let tree = AST::new([statement.clone()], Arc::clone(functions));
             let result = self.sandbox.engine.run_ast_with_scope(&mut scope, &tree);
-            let Err(error) = result else { continue };
+            let hit = guard::hit();
+            let problem = match (result, hit) {
+                (Ok(()), None) => continue,
+                // Nothing was counted after the limit was hit, so that no error has come of it.
+                (Ok(()), Some(hit)) => {
+                    self.declaring.lock().source.problem(statement.position(), hit.to_string())
+                }
+                (Err(error), _) => self.run_problem(&error),
+            };
             self.is_complete = false;
-            let problem = self.run_problem(&error);
             self.declaring.lock().problems.push(problem);
             // Without its variable, all that follows would be wrong for that reason alone.
-            if guard::is_hit() || matches!(statement, Stmt::Var(..)) {
+            if hit.is_some() || matches!(statement, Stmt::Var(..)) {
                 return;
             }
         }
@@ -173,7 +181,7 @@ impl Runner<'_> {
                 self.missing_function(declaring, signature, position)
             }
             EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => {
-                source.problem(position, format!("the script gives up: {thrown}"))
+                source.problem(position, format!("the script gives up: {}", thrown_in_words(thrown)))
             }
             _ => source.problem(position, message(inner)),
         }

@@ -156,5 +156,6 @@ pub(super) fn line_and_column(position: Position) -> (u32, u32) {
 
 /// The line as it can be printed: what is invisible or changes the direction of writing is shown as `�`.
 fn visible(line: &str) -> String {
-    line.chars().map(|letter| if super::lint::is_hidden(letter) { '\u{fffd}' } else { letter }).collect()
+    let is_hidden = |letter| letter == '\r' || super::lint::is_hidden(letter);
+    line.chars().map(|letter| if is_hidden(letter) { '\u{fffd}' } else { letter }).collect()
 }
