@@ -19,6 +19,7 @@ mod policy_fuzz;
 mod process;
 #[cfg(feature = "cli")]
 mod readme;
+mod reference;
 #[cfg(feature = "cli")]
 mod rolegate;
 mod sandbox;
