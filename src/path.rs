@@ -304,6 +304,62 @@ pub(crate) fn push_triplets(canonical: &mut String, letter: char) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces of which hostile and legal paths are made.
+    const PIECES: [&str; 28] = [
+        "/",
+        "a",
+        ".",
+        "%",
+        "25",
+        "%25",
+        "2e",
+        "%2e",
+        "2F",
+        "%2f",
+        "5c",
+        "%5C",
+        "3b",
+        ";",
+        "00",
+        "%u002e",
+        "u002E",
+        "%c0",
+        "%ae",
+        "%20",
+        "%E2%88%95",
+        "%EF%BC%8F",
+        "%E2%80%8B",
+        "%C3%A9",
+        "~",
+        "*",
+        "+",
+        "41",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Whoever decodes an accepted path again, and however often, finds the same segments and no dots alone.
+        #[test]
+        fn accepted_path_has_one_spelling_and_hides_nothing(
+            pieces in proptest::collection::vec(proptest::sample::select(&PIECES), 0..9),
+        ) {
+            let raw = format!("/{}", pieces.concat());
+            let Ok(path) = CanonicalPath::parse(&raw) else { return Ok(()) };
+            prop_assert_eq!(CanonicalPath::parse(path.as_str()), Ok(path.clone()), "{}", raw);
+            let mut seen = path.as_str().as_bytes().to_vec();
+            for _ in 0..10 {
+                seen = decode(&seen, false).unwrap();
+                let text = std::str::from_utf8(&seen).unwrap();
+                prop_assert_eq!(text.split('/').count(), path.as_str().split('/').count(), "{}", raw);
+                prop_assert!(!text.contains(['\\', ';', '\0', '?', '#']), "{}", raw);
+                prop_assert!(!text.split('/').any(|part| part == "." || part == ".."), "{}", raw);
+                prop_assert!(!text.to_lowercase().contains("%u002e"), "{}", raw);
+            }
+        }
+    }
 
     fn canonical(raw: &str) -> String {
         CanonicalPath::parse(raw).unwrap().as_str().to_owned()
