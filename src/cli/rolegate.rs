@@ -1,6 +1,7 @@
 //! `rolegate`, the operator's program: serves, and looks at configuration and policies.
 
 mod console;
+mod log;
 mod settings;
 mod show;
 mod policies;

@@ -639,6 +639,21 @@ mod serving {
     }
 
     #[test]
+    fn server_answers_and_ends_while_nobody_reads_its_log() {
+        let (unread, written) = std::io::pipe().unwrap();
+        let (err, _) = std::io::pipe().unwrap();
+        let run = configured(&["serve"]).variable("ROLEGATE_LOG_LEVEL", "trace");
+        let mut running = Running::start_logging(run, written.into(), err);
+        // More lines than a pipe of 64 KiB holds.
+        for _ in 0..1_000 {
+            assert!(running.get("/nowhere", None).starts_with("HTTP/1.1 401 "));
+        }
+        running.signal("TERM");
+        assert_eq!(running.end().0, Some(0));
+        drop(unread);
+    }
+
+    #[test]
     fn json_log_is_one_object_a_line() {
         // A warning is a line like any other.
         let weak = AUTHENTICATION.replace(TOKEN, "aaaaaaaaaaaaaaaaaaaaaaaa");

@@ -1,6 +1,7 @@
 //! `serve`: brings configuration, policies, store, audit log and engine together, and serves until told to stop.
 
 use super::console::Console;
+use super::log::LogQueue;
 use super::policies::{self, LoadError, counted};
 use super::settings::{ConfigArguments, Surroundings};
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
@@ -15,8 +16,10 @@ use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
 use clap::Args;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -83,7 +86,7 @@ fn start(
     console: &mut Console<'_>,
 ) -> Result<u8, Failure> {
     let config = arguments.config.load(surroundings)?;
-    log_to_standard_error(&config.log, console.colours);
+    let log = log_to_standard_error(&config.log, console.colours).map_err(Failure::System)?;
     for warning in &config.warnings {
         // Whoever reads standard error as JSON reads all of it as JSON.
         if config.log.format.value == "json" {
@@ -100,6 +103,7 @@ fn start(
     });
     // A request that was dropped may still wait for the disk; the process does not wait for it.
     runtime.shutdown_timeout(ABANDONED);
+    log.flush();
     code
 }
 
@@ -215,7 +219,7 @@ fn limits(said: &crate::config::Limits) -> Limits {
 }
 
 /// Sends log lines to standard error. A program that embeds this one may have its own log, which then stays.
-fn log_to_standard_error(log: &Log, colours: bool) {
+fn log_to_standard_error(log: &Log, colours: bool) -> io::Result<LogQueue> {
     let level = match log.level.value {
         "error" => Level::ERROR,
         "warn" => Level::WARN,
@@ -223,9 +227,11 @@ fn log_to_standard_error(log: &Log, colours: bool) {
         "trace" => Level::TRACE,
         _ => Level::INFO,
     };
+    // A handle of its own: whoever waits for the one that all share would wait for a reader that stalls.
+    let queue = LogQueue::start(File::from(io::stderr().as_fd().try_clone_to_owned()?))?;
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(queue.clone())
         .with_ansi(colours)
         // It would tell of a line that cannot be written on standard error itself, and panic when it cannot
         // either: a full disk or a reader that went away must not end the server.
@@ -235,6 +241,7 @@ fn log_to_standard_error(log: &Log, colours: bool) {
     } else {
         tracing::subscriber::set_global_default(builder.finish())
     };
+    Ok(queue)
 }
 
 #[cfg(test)]
