@@ -16,7 +16,10 @@ pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
 pub use roles::ROLES_MAX;
-pub use script::{Limits, Printer, SOURCES_MAX, ScriptLimits, Source};
+pub use script::{
+    Limits, NAMES_MAX, Printer, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX, SOURCES_MAX, SOURCES_MAX_BYTES,
+    ScriptLimits, Source,
+};
 
 use crate::decision::{ConditionFailure, Decision, Denial, PolicyVersion, RuleId, Verdict};
 use crate::request::{MethodSet, Request};

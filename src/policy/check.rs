@@ -2,8 +2,8 @@
 
 use super::compile::unknown_role;
 use super::declaration::Declarations;
-use super::error::{Location, PolicyErrors, Problem};
-use super::script::{RoleMention, SOURCES_MAX, Source, SourceText};
+use super::error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
+use super::script::{RoleMention, SOURCES_MAX, SOURCES_MAX_BYTES, Source, SourceText};
 use super::{PolicySet, RoleBindings};
 use crate::decision::PolicyVersion;
 use crate::token::RoleName;
@@ -18,6 +18,10 @@ pub(super) fn sources(sources: &[Source]) -> Vec<Problem> {
     }
     if sources.len() > SOURCES_MAX {
         let message = format!("there are {} policies, more than {SOURCES_MAX}", sources.len());
+        return vec![Problem::new(Location::whole(), message)];
+    }
+    if sources.iter().map(|source| source.text.len()).sum::<usize>() > SOURCES_MAX_BYTES {
+        let message = format!("the policies have more than {SOURCES_MAX_BYTES} bytes together");
         return vec![Problem::new(Location::whole(), message)];
     }
     let mut names = HashSet::new();
@@ -43,7 +47,9 @@ pub(super) fn declares_something(declared: &Declarations, sources: &[Source]) ->
 /// Roles that conditions ask for and nobody can have.
 pub(super) fn unknown_roles(set: &PolicySet, mentions: &[RoleMention]) -> Vec<Problem> {
     let unknown = mentions.iter().filter(|mention| !set.has_role(&mention.name));
+    // More are not told, and each costs a look at all names.
     unknown
+        .take(PROBLEMS_MAX)
         .map(|mention| match RoleName::parse(&mention.name) {
             Ok(role) => {
                 let mut problem = unknown_role(&role, &mention.location, set.roles());

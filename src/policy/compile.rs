@@ -1,7 +1,7 @@
 //! Puts declarations together: resolves every name, and refuses what does not fit, all of it at once.
 
 use super::declaration::{Declarations, Effect, Inclusion, RuleDeclaration, Subject};
-use super::error::{Location, PolicyErrors, Problem, nearest};
+use super::error::{Location, PROBLEMS_KEPT_MAX, PROBLEMS_MAX, PolicyErrors, Problem, nearest};
 use super::pattern::Route;
 use super::roles::{ROLES_MAX, RoleIndex, RoleSet, RoleTable};
 use super::table::TableBuilder;
@@ -38,14 +38,8 @@ pub(super) fn compile(
     let mut rules = compiler.granted_rules(&declared, &permissions);
     rules.extend(compiler.declared_rules(declared.rules));
     rules.sort_by(|one, other| one.location.cmp(&other.location));
-    let routes: usize = rules.iter().map(|rule| rule.routes.len()).sum();
-    if routes > ROUTES_MAX {
-        let end = rules
-            .last()
-            .map_or_else(|| Location::new(&Arc::from("policies"), 0, 0), |rule| rule.location.clone());
-        compiler
-            .problems
-            .push(Problem::new(end, format!("the policies have {routes} routes, more than {ROUTES_MAX}")));
+    if rules.iter().map(|rule| rule.routes.len()).sum::<usize>() > ROUTES_MAX {
+        compiler.tell(too_many_routes());
     }
     if let Some(errors) = PolicyErrors::of(compiler.problems) {
         return Err(errors);
@@ -70,10 +64,21 @@ pub(super) fn compile(
 }
 
 impl Compiler {
+    fn tell(&mut self, problem: Problem) {
+        if self.problems.len() < PROBLEMS_KEPT_MAX {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Whether a problem will be told about, so that a look at all names for its sake is worth its time.
+    fn is_heard(&self) -> bool {
+        self.problems.len() < PROBLEMS_MAX
+    }
+
     fn intern(&mut self, role: &RoleName, location: &Location) -> Option<RoleIndex> {
         let index = self.roles.intern(role);
         if index.is_none() {
-            self.problems.push(Problem::new(location.clone(), format!("more than {ROLES_MAX} roles")));
+            self.tell(Problem::new(location.clone(), format!("more than {ROLES_MAX} roles")));
         }
         index
     }
@@ -92,9 +97,9 @@ impl Compiler {
             if is_policy_role(&alias.name) {
                 let message =
                     format!("`{}` is a role of the policies and cannot be an alias of another", alias.name);
-                self.problems.push(Problem::new(alias.location.clone(), message));
+                self.tell(Problem::new(alias.location.clone(), message));
             } else if !is_policy_role(&alias.role) {
-                self.problems.push(unknown_role(&alias.role, &alias.location, &known));
+                self.tell(unknown_role(&alias.role, &alias.location, &known));
             } else if self.intern(&alias.name, &alias.location).is_some() {
                 declared.inclusions.push(Inclusion {
                     role: alias.name.clone(),
@@ -107,7 +112,7 @@ impl Compiler {
             if is_policy_role(&custom.name) {
                 let message =
                     format!("`{}` is a role of the policies and cannot be declared again", custom.name);
-                self.problems.push(Problem::new(custom.location.clone(), message));
+                self.tell(Problem::new(custom.location.clone(), message));
             } else if self.intern(&custom.name, &custom.location).is_some() {
                 declared.grants.extend(custom.grants());
             }
@@ -120,7 +125,7 @@ impl Compiler {
             if let Some(first) = permissions.get(&permission.name) {
                 let message = format!("the permission `{}` is declared twice", permission.name);
                 let help = format!("it is declared at {} already", first.location);
-                self.problems.push(Problem::new(permission.location.clone(), message).with_help(help));
+                self.tell(Problem::new(permission.location.clone(), message).with_help(help));
                 continue;
             }
             let routes = permission.routes.iter().cloned().map(Arc::new).collect();
@@ -136,8 +141,9 @@ impl Compiler {
         for inclusion in inclusions {
             let Some(role) = self.intern(&inclusion.role, &inclusion.location) else { continue };
             let Some(included) = self.roles.find(inclusion.included.as_str()) else {
-                let problem = unknown_role(&inclusion.included, &inclusion.location, self.roles.names());
-                self.problems.push(problem);
+                if self.is_heard() {
+                    self.tell(unknown_role(&inclusion.included, &inclusion.location, self.roles.names()));
+                }
                 continue;
             };
             pairs.push((role, included));
@@ -148,7 +154,7 @@ impl Compiler {
         {
             let way: Vec<_> = cycle.path.iter().map(|role| format!("`{role}`")).collect();
             let message = format!("a role includes itself: {}", way.join(" includes "));
-            self.problems.push(Problem::new((*location).clone(), message));
+            self.tell(Problem::new((*location).clone(), message));
         }
     }
 
@@ -158,20 +164,28 @@ impl Compiler {
         permissions: &HashMap<Arc<str>, PermissionRoutes>,
     ) -> Vec<Rule> {
         let mut rules = Vec::new();
+        let mut routes = 0;
         for grant in &declared.grants {
             let Some(permission) = permissions.get(&grant.permission) else {
                 let message = format!("no permission is named `{}`", grant.permission);
                 let known = permissions.keys().map(|name| &**name);
-                let help = match nearest(&grant.permission, known) {
+                let like = if self.is_heard() { nearest(&grant.permission, known) } else { None };
+                let help = match like {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => "declare it with `permission(name, [routes])`".to_owned(),
                 };
                 let mut problem = Problem::new(grant.location.clone(), message).with_help(help);
                 problem.length = u32::try_from(grant.permission.chars().count()).unwrap_or(1);
                 problem.literal = Some(Arc::clone(&grant.permission));
-                self.problems.push(problem);
+                self.tell(problem);
                 continue;
             };
+            routes += permission.routes.len();
+            // Each grant takes memory for all routes of its permission.
+            if routes > ROUTES_MAX {
+                self.tell(too_many_routes());
+                break;
+            }
             let subject = Subject::Role(grant.role.clone());
             rules.push(Rule {
                 effect: Effect::Allow,
@@ -191,7 +205,7 @@ impl Compiler {
         let mut rules = Vec::with_capacity(declared.len());
         for rule in declared {
             if rule.routes.is_empty() {
-                self.problems.push(Problem::new(rule.location.clone(), "the rule is about no route"));
+                self.tell(Problem::new(rule.location.clone(), "the rule is about no route"));
             }
             rules.push(Rule {
                 effect: rule.effect,
@@ -224,6 +238,10 @@ fn holders(roles: &RoleTable, grants: &[super::declaration::Grant]) -> HashMap<A
         }
     }
     by_permission.into_iter().map(|(permission, roles)| (permission, roles.into_iter().collect())).collect()
+}
+
+fn too_many_routes() -> Problem {
+    Problem::new(Location::whole(), format!("the policies have more than {ROUTES_MAX} routes"))
 }
 
 pub(super) fn unknown_role(role: &RoleName, location: &Location, known: &[RoleName]) -> Problem {

@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 /// The most problems that are reported at once.
 pub const PROBLEMS_MAX: usize = 100;
+/// So many problems are kept to be ordered; what comes after them changes no outcome.
+pub(super) const PROBLEMS_KEPT_MAX: usize = 10 * PROBLEMS_MAX;
+/// The longest name for which one like it is looked for, in bytes.
+const NEAREST_MAX_BYTES: usize = 256;
 
 /// A place in a file. Lines and columns count from 1, columns in characters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -153,9 +157,16 @@ impl fmt::Display for PolicyErrors {
 
 /// The known name that is most like `name`, when one is like it at all.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let scored = known.into_iter().map(|candidate| (edit_distance(name, candidate), candidate));
+    if name.len() > NEAREST_MAX_BYTES {
+        return None;
+    }
+    let length = name.chars().count();
+    let most = (length / 3).max(2);
+    // Names that differ more in length differ more in letters.
+    let like = known.into_iter().filter(|candidate| candidate.chars().count().abs_diff(length) <= most);
+    let scored = like.map(|candidate| (edit_distance(name, candidate), candidate));
     let (distance, candidate) = scored.min()?;
-    (distance <= (name.chars().count() / 3).max(2)).then_some(candidate)
+    (distance <= most).then_some(candidate)
 }
 
 /// Levenshtein's distance in characters.
@@ -213,6 +224,8 @@ mod tests {
         assert_eq!(nearest("read-seting", known), Some("read-settings"));
         assert_eq!(nearest("upload", known), None);
         assert_eq!(nearest("x", []), None);
+        assert_eq!(nearest(&"x".repeat(256), ["x".repeat(255).as_str()]).map(str::len), Some(255));
+        assert_eq!(nearest(&"x".repeat(257), ["x".repeat(255).as_str()]), None);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
     }
 }

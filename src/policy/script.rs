@@ -9,6 +9,7 @@ mod lint;
 mod run;
 mod sandbox;
 mod source;
+mod tally;
 
 use super::declaration::Declarations;
 use super::error::Problem;
@@ -19,9 +20,12 @@ use std::time::Duration;
 
 pub(super) use lint::RoleMention;
 pub(super) use source::SourceText;
+pub use tally::{NAMES_MAX, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX};
 
 /// The most files of one policy set.
 pub const SOURCES_MAX: usize = 1_000;
+/// The most bytes of all files of one policy set together.
+pub const SOURCES_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// The native stack that scripts are read and run on, in bytes. Their depth is limited far below it.
 const LOAD_STACK_BYTES: usize = 32 * 1024 * 1024;
 
@@ -50,7 +54,7 @@ pub struct ScriptLimits {
 pub struct Limits {
     /// Steps of evaluation, those within callbacks included.
     pub operations: u64,
-    /// Wall-clock time; a limit for the case that single steps are slow.
+    /// Wall-clock time; a limit for the case that single steps are slow. Loading has it once for all files.
     pub time: Duration,
     /// Calls of script functions within each other.
     pub call_levels: usize,

@@ -1,6 +1,6 @@
 //! Every example of the page on policies loads, decides as its table says, or is refused with its message.
 
-use rolegate::policy::{Limits, PolicySet, RoleBindings, ScriptLimits, Source};
+use rolegate::policy::{self, Limits, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
 use rolegate::token::{Principal, RoleName, TokenId};
@@ -27,7 +27,7 @@ fn blocks(page: &str) -> Vec<(String, String, String)> {
     blocks
 }
 
-fn load(text: &str) -> Result<PolicySet, rolegate::policy::PolicyErrors> {
+fn load(text: &str) -> Result<PolicySet, policy::PolicyErrors> {
     let source = Source { name: Arc::from("policy.rhai"), text: text.to_owned() };
     PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())
 }
@@ -143,9 +143,17 @@ fn table_of_limits_tells_the_limits() -> Outcome<()> {
             size(condition.print_bytes)?
         ),
         format!("in bytes | {} | |", size(Limits::SOURCE_MAX_BYTES)?),
-        format!("files | {} | |", size(rolegate::policy::SOURCES_MAX)?),
+        format!("files | {} | |", size(policy::SOURCES_MAX)?),
+        format!("at most {} bytes, {} routes", size(policy::SOURCES_MAX_BYTES)?, size(policy::ROUTES_MAX)?),
+        format!(
+            "with {} segments and {} bytes",
+            size(policy::SEGMENTS_ALL_MAX)?,
+            size(policy::ROUTES_MAX_BYTES)?
+        ),
+        format!("and {} roles, inclusions, grants", size(policy::NAMES_MAX)?),
+        format!("The {} s of loading are for all files together", load.time.as_secs()),
     ] {
-        assert!(page.contains(&row), "the page lacks `{row}`");
+        assert!(page.replace('\n', " ").contains(&row), "the page lacks `{row}`");
     }
     Ok(())
 }

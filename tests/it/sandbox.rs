@@ -288,3 +288,55 @@ fn nothing_that_a_script_prints_reaches_the_output_of_a_program() -> Outcome {
     assert!(!stdout.contains("LEAK"), "{stdout}");
     Ok(())
 }
+
+/// All problems of loading these files, each named after its place; empty when they load.
+fn problems_of(texts: &[String], limits: &ScriptLimits) -> String {
+    let named = texts.iter().enumerate();
+    let sources: Vec<Source> = named
+        .map(|(at, text)| Source { name: Arc::from(format!("{at}.rhai")), text: text.clone() })
+        .collect();
+    PolicySet::load(&sources, &RoleBindings::default(), limits)
+        .map_or_else(|errors| errors.to_string(), |_| String::new())
+}
+
+#[test]
+fn loop_cannot_declare_without_end() {
+    let mut limits = ScriptLimits::default();
+    limits.load.time = Duration::from_secs(600);
+    let routes = "let l = []; for i in 0..1300 { l.push(\"ANY /a\"); }";
+    let permission = "permission(\"p\", l);";
+    for (start, body, count, reason) in [
+        // Each time: so often it fits, and far more often it does not.
+        (routes.replace("/a", "/"), "open(l);", 3, "too much is declared"),
+        (
+            "let l = []; for i in 0..4000 { l.push(\"r\"); } role(\"r\");".into(),
+            "role(\"q\").includes(l);",
+            3,
+            "too much",
+        ),
+        (format!("{routes} {permission}"), "role(\"r\").grants(\"p\");", 3, "more than 1000000 routes"),
+    ] {
+        let text = |count: usize| format!("{start} for n in 0..{count} {{ {body} }} open(\"GET /\");");
+        let fits = problems_of(&[text(count)], &limits);
+        assert!(fits.is_empty(), "{body}: {fits}");
+        let refused = problems_of(&[text(70_000)], &limits);
+        assert!(refused.contains(reason), "{body}: {refused}");
+    }
+    let wrong = format!("{} loop {{ open(l); }}", routes.replace("ANY", "x"));
+    assert!(problems_of(&[wrong], &limits).contains("is no route"));
+}
+
+#[test]
+fn files_share_the_time_and_the_bytes() {
+    let mut limits = ScriptLimits::default();
+    let files = [String::from("open(\"GET /a\");"), String::from("open(\"GET /b\");")];
+    assert_eq!(problems_of(&files, &limits), "");
+    limits.load.time = Duration::ZERO;
+    assert!(problems_of(&files, &limits).contains("the time is up before this file is read"));
+
+    let limits = ScriptLimits::default();
+    let open = "open(\"GET /a\"); //";
+    let comment = format!("{open}{}", "x".repeat(Limits::SOURCE_MAX_BYTES - open.len()));
+    assert_eq!(problems_of(&vec![comment.clone(); 8], &limits), "");
+    assert!(problems_of(&vec![comment; 9], &limits).contains("more than 33554432 bytes together"));
+}

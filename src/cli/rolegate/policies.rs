@@ -2,7 +2,8 @@
 
 use crate::config::{Config, Origin, read};
 use crate::policy::{
-    Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, ScriptLimits, Source,
+    Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, SOURCES_MAX_BYTES, ScriptLimits,
+    Source,
 };
 use std::io;
 use std::path::{Path, PathBuf};
@@ -101,11 +102,13 @@ impl Named {
 /// Reads all policies, each file once: it may be named by itself and by its folder.
 pub(super) fn sources(named: &[Named]) -> Result<Vec<Source>, LoadError> {
     let mut sources: Vec<Source> = Vec::new();
+    let mut bytes = 0;
     for place in named {
         for file in place.files(POLICY_SUFFIX)? {
             let name: Arc<str> = Arc::from(&*file.to_string_lossy());
             // One more than there may be is enough to be refused.
-            if sources.len() > SOURCES_MAX || sources.iter().any(|source| source.name == name) {
+            let is_too_much = sources.len() > SOURCES_MAX || bytes > SOURCES_MAX_BYTES;
+            if is_too_much || sources.iter().any(|source| source.name == name) {
                 continue;
             }
             if name.ends_with(CASES_SUFFIX) {
@@ -117,6 +120,7 @@ pub(super) fn sources(named: &[Named]) -> Result<Vec<Source>, LoadError> {
                 let what = format!("is not UTF-8 text: byte {} is wrong", wrong.utf8_error().valid_up_to());
                 LoadError::Content { path: file, what }
             })?;
+            bytes += text.len();
             sources.push(Source { name, text });
         }
     }

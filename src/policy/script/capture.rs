@@ -8,7 +8,7 @@
 
 use super::guard::{self, Hit};
 use super::source::SourceText;
-use crate::policy::error::Problem;
+use crate::policy::error::{PROBLEMS_MAX, Problem};
 use parking_lot::RwLock;
 use rhai::{AST, ASTNode, Dynamic, Engine, Expr, FnPtr, Stmt};
 use std::collections::BTreeSet;
@@ -45,6 +45,7 @@ pub(super) fn refuse_assignments(
         if let Some(ASTNode::Stmt(Stmt::Assignment(assignment))) = path.last()
             && let Some((name, position)) = assigned_variable(&assignment.1.lhs)
             && captured.contains(name)
+            && problems.len() < PROBLEMS_MAX
         {
             let message = format!("`{name}` is used by a closure and cannot be changed");
             let mut problem = source.problem(position, message);
@@ -124,6 +125,20 @@ pub(super) fn freeze(function: &FnPtr) -> Result<FnPtr, String> {
     Ok(frozen)
 }
 
+/// How many values there are in these, which are [frozen](freeze) and so not nested deeply.
+pub(super) fn count(values: &[Dynamic]) -> usize {
+    let within = |value: &Dynamic| {
+        if let Some(function) = value.read_lock::<FnPtr>() {
+            return count(function.curry());
+        }
+        if let Ok(list) = value.as_array_ref() {
+            return count(&list);
+        }
+        value.as_map_ref().map_or(0, |map| map.values().map(|item| count(std::slice::from_ref(item))).sum())
+    };
+    values.iter().map(|value| 1 + within(value)).sum()
+}
+
 fn copy(value: &Dynamic, depth: usize) -> Result<Dynamic, String> {
     let Some(depth) = depth.checked_sub(1) else {
         return Err("what the condition captures is nested too deeply".to_owned());
@@ -151,4 +166,20 @@ fn copy(value: &Dynamic, depth: usize) -> Result<Dynamic, String> {
         return Ok(value);
     }
     Err(format!("a condition cannot use {} from outside", super::sandbox::type_in_words(&value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_within_lists_maps_and_functions_are_counted() {
+        let mut function = FnPtr::new("f").unwrap();
+        function.add_curry(Dynamic::from_array(vec![1.into(), 2.into()]));
+        let map: rhai::Map =
+            [("a".into(), 1.into()), ("b".into(), Dynamic::from_array(vec![2.into()]))].into();
+        assert_eq!(count(&[1.into(), "text".into()]), 2);
+        assert_eq!(count(&[Dynamic::from_map(map)]), 4);
+        assert_eq!(count(&[function.into()]), 4);
+    }
 }

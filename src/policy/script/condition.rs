@@ -96,6 +96,11 @@ impl ScriptCondition {
         Ok(Self { engine, functions, name, captured, limits: limits.clone() })
     }
 
+    /// How many values it keeps.
+    pub(super) fn kept_values(&self) -> usize {
+        capture::count(&self.captured)
+    }
+
     fn call(&self, request: RequestView) -> Outcome<Dynamic> {
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(false);
         let (scope, name) = (&mut Scope::new(), &self.name);

@@ -3,15 +3,17 @@
 //! They never raise an error: they note the problem and go on, so that one run finds all of them.
 
 use super::condition::{ConditionFault, Functions, ScriptCondition};
+use super::guard::{self, Hit};
 use super::lint::{self, ParamMention};
 use super::sandbox::type_in_words;
 use super::source::SourceText;
+use super::tally::Tally;
 use super::{Limits, ScriptLimits, role_name};
 use crate::policy::declaration::{
     Condition, Declarations, Effect, Grant, Inclusion, PermissionDeclaration, RoleDeclaration,
     RuleDeclaration, Subject,
 };
-use crate::policy::error::{Problem, nearest};
+use crate::policy::error::{PROBLEMS_KEPT_MAX, Problem, nearest};
 use crate::policy::pattern::Route;
 use crate::token::RoleName;
 use parking_lot::{Mutex, MutexGuard};
@@ -65,6 +67,7 @@ pub(super) struct Declaring {
     /// What evaluates its conditions.
     pub(super) conditions: Arc<Engine>,
     condition_limits: Limits,
+    tally: Tally,
 }
 
 impl Declaring {
@@ -77,6 +80,16 @@ impl Declaring {
             last_call: Position::NONE,
             conditions: Arc::clone(conditions),
             condition_limits: limits.condition.clone(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Ends the run when too much has been declared, or is wrong. One call declares little.
+    pub(super) fn note_limits(&self) {
+        if self.tally.is_over() {
+            guard::note(Hit::Declared);
+        } else if self.problems.len() > PROBLEMS_KEPT_MAX {
+            guard::note(Hit::Problems);
         }
     }
 
@@ -134,6 +147,7 @@ impl Declaring {
         let name = self.role_of(name, position);
         if let Some(name) = &name {
             let location = self.source.location(position);
+            self.tally.add_names(1);
             self.declared.roles.push(RoleDeclaration { name: name.clone(), location });
         }
         RoleHandle { name, rule: None }
@@ -170,6 +184,7 @@ impl Declaring {
             };
             if let Some(role) = role.name.clone() {
                 let location = self.source.location(position);
+                self.tally.add_names(1);
                 self.declared.grants.push(Grant { role, permission: Arc::from(permission), location });
             }
         }
@@ -181,6 +196,7 @@ impl Declaring {
             let included = self.role_of(&included, position);
             if let (Some(role), Some(included)) = (role.name.clone(), included) {
                 let location = self.source.location(position);
+                self.tally.add_names(1);
                 self.declared.inclusions.push(Inclusion { role, included, location });
             }
         }
@@ -235,7 +251,10 @@ impl Declaring {
         let condition =
             ScriptCondition::new(&self.conditions, &self.functions, &function, &self.condition_limits);
         let condition: Arc<dyn Condition> = match condition {
-            Ok(condition) => Arc::new(condition),
+            Ok(condition) => {
+                self.tally.add_names(1 + condition.kept_values());
+                Arc::new(condition)
+            }
             Err(fault) => {
                 let help = match &fault {
                     ConditionFault::Form(_) => format!("write it as `.{name}(|request| …)`"),
@@ -298,7 +317,10 @@ impl Declaring {
                 continue;
             };
             match Route::parse(&text) {
-                Ok(route) => routes.push(route),
+                Ok(route) => {
+                    self.tally.add_route(&route);
+                    routes.push(route);
+                }
                 Err(error) => {
                     let shown: String = text.chars().take(200).collect();
                     let message = format!("`{shown}` is no route");
@@ -390,6 +412,7 @@ fn register_methods(engine: &mut Engine, declaring: &Arc<Mutex<Declaring>>) {
 fn at<'a>(declaring: &'a Mutex<Declaring>, call: &NativeCallContext<'_>) -> MutexGuard<'a, Declaring> {
     let mut declaring = declaring.lock();
     declaring.last_call = call.call_position();
+    declaring.note_limits();
     declaring
 }
 

@@ -25,7 +25,13 @@ pub(super) enum Hit {
     Held,
     List,
     Text,
+    Declared,
+    Problems,
 }
+
+/// When all loading has to be over.
+#[derive(Clone, Copy)]
+pub(super) struct Deadline(Option<Instant>);
 
 /// What the run of this thread may still use.
 #[derive(Clone, Copy)]
@@ -70,16 +76,20 @@ impl Guard {
 
 /// Runs something within limits, and tells which of them it hit.
 pub(super) fn within<T>(limits: &Limits, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
-    measured(limits, RUN_STACK_BYTES, run)
+    measured(Guard::open(limits, RUN_STACK_BYTES), run)
 }
 
-/// The same on the thread that loads, whose stack is large.
-pub(super) fn within_load<T>(limits: &Limits, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
-    measured(limits, super::LOAD_STACK_BYTES / 2, run)
+/// The same on the thread that loads, whose stack is large, and whose time is counted over all runs.
+pub(super) fn within_load<T>(
+    limits: &Limits,
+    deadline: Deadline,
+    run: impl FnOnce() -> T,
+) -> (T, Option<Hit>) {
+    measured(Guard { end: deadline.0, ..Guard::open(limits, super::LOAD_STACK_BYTES / 2) }, run)
 }
 
-fn measured<T>(limits: &Limits, stack_bytes: usize, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
-    let outer = GUARD.replace(Guard::open(limits, stack_bytes));
+fn measured<T>(guard: Guard, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
+    let outer = GUARD.replace(guard);
     // A panic must not leave this run's guard to the next one.
     let restore = Restore(outer);
     let result = run();
@@ -133,11 +143,16 @@ pub(super) fn print(printer: &Printer, line: &str) {
     GUARD.set(guard);
 }
 
-/// Ends the run for a limit that was hit; the error cannot be caught.
-pub(super) fn stop(hit: Hit) -> Box<EvalAltResult> {
+/// Notes a limit that was hit: the run ends with its next operation.
+pub(super) fn note(hit: Hit) {
     let mut guard = GUARD.get();
     guard.hit = guard.hit.or(Some(hit));
     GUARD.set(guard);
+}
+
+/// Ends the run for a limit that was hit; the error cannot be caught.
+pub(super) fn stop(hit: Hit) -> Box<EvalAltResult> {
+    note(hit);
     Box::new(EvalAltResult::ErrorTerminated(hit.to_string().into(), Position::NONE))
 }
 
@@ -146,9 +161,23 @@ pub(super) fn hit() -> Option<Hit> {
     GUARD.get().hit
 }
 
+impl Deadline {
+    pub(super) fn after(time: Duration) -> Self {
+        Self(now().checked_add(time))
+    }
+
+    pub(super) fn is_over(self) -> bool {
+        self.0.is_some_and(|end| now() > end)
+    }
+}
+
 #[expect(clippy::disallowed_methods, reason = "a deadline needs a clock; decisions never see it")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn is_late(guard: &mut Guard) -> bool {
-    let now = Instant::now();
+    let now = now();
     match guard.end {
         None => {
             guard.end = now.checked_add(guard.time);
@@ -175,6 +204,8 @@ impl std::fmt::Display for Hit {
             Self::Held => "functions and lists hold too many values",
             Self::List => "the list is full",
             Self::Text => "the text is too long",
+            Self::Declared => "too much is declared",
+            Self::Problems => "there are too many problems to go on",
         })
     }
 }

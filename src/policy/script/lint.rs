@@ -53,7 +53,6 @@ pub(super) fn examine(
         return (SourceText::new(name, ""), vec![Problem::new(place, message)]);
     }
     let mut problems = hidden_letters(name, text);
-    problems.truncate(PROBLEMS_MAX);
     if text.starts_with("#!") {
         let problem = Problem::new(Location::new(name, 1, 1), "a policy does not start with `#!`");
         problems
@@ -144,6 +143,7 @@ pub(super) fn refuse_returns(tree: &AST, source: &SourceText, problems: &mut Vec
     tree.clone_statements_only().walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(ASTNode::Stmt(Stmt::Return(_, kind, position))) = path.last()
             && !kind.intersects(ASTFlags::BREAK)
+            && problems.len() < PROBLEMS_MAX
         {
             let mut problem = source.problem(*position, "a policy has no `return` outside of functions");
             problem.length = 6;
@@ -163,6 +163,9 @@ fn hidden_letters(name: &Arc<str>, text: &str) -> Vec<Problem> {
                     format!("the script contains the invisible character U+{:04X}", u32::from(letter));
                 let help = "delete it; in a text, write it as `\\u` with its number";
                 problems.push(Problem::new(Location::new(name, number, column), message).with_help(help));
+                if problems.len() >= PROBLEMS_MAX {
+                    return problems;
+                }
                 break;
             }
         }

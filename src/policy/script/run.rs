@@ -5,7 +5,7 @@ use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
 use super::lint::RoleMention;
 use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
 use super::{Loaded, ScriptLimits, Source, SourceText, capture, guard, lint};
-use crate::policy::error::{Problem, nearest};
+use crate::policy::error::{Location, Problem, nearest};
 use parking_lot::Mutex;
 use rhai::{AST, Engine, EvalAltResult, Module, ParseErrorType, Position, Scope, Stmt};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ struct Runner<'a> {
     /// Evaluates conditions of scripts without captures, the same for all of them.
     plain: Arc<Engine>,
     declaring: Arc<Mutex<Declaring>>,
+    deadline: guard::Deadline,
     is_complete: bool,
     mentions: Vec<RoleMention>,
     sources: Vec<SourceText>,
@@ -28,9 +29,20 @@ pub(super) fn all(sources: &[Source], limits: &ScriptLimits) -> Loaded {
     let mut sandbox = Sandbox::for_loading(limits, &declaring);
     note_missing_methods(&mut sandbox, &declaring);
     let (mentions, texts) = (Vec::new(), Vec::new());
+    let deadline = guard::Deadline::after(limits.load.time);
     let mut runner =
-        Runner { limits, sandbox, plain, declaring, is_complete: true, mentions, sources: texts };
+        Runner { limits, sandbox, plain, declaring, deadline, is_complete: true, mentions, sources: texts };
     for source in sources {
+        if deadline.is_over() {
+            runner.is_complete = false;
+            let place = Location::new(&source.name, 0, 0);
+            runner
+                .declaring
+                .lock()
+                .problems
+                .push(Problem::new(place, "the time is up before this file is read"));
+            break;
+        }
         runner.run(source);
     }
     let Runner { declaring, is_complete, mentions, sources, .. } = runner;
@@ -55,7 +67,9 @@ fn note_missing_methods(sandbox: &mut Sandbox, declaring: &Arc<Mutex<Declaring>>
         if guard::hit().is_some() || !(handle.is::<RoleHandle>() || handle.is::<RuleHandle>()) {
             return Ok(None);
         }
-        shared.lock().missing_method(name, &handle);
+        let mut declaring = shared.lock();
+        declaring.note_limits();
+        declaring.missing_method(name, &handle);
         Ok(Some(handle))
     });
 }
@@ -113,7 +127,7 @@ impl Runner<'_> {
         }
         *self.sandbox.captured.write() = captured;
         let limits = &self.limits.load;
-        guard::within_load(limits, || self.run_statements(tree.statements(), &functions));
+        guard::within_load(limits, self.deadline, || self.run_statements(tree.statements(), &functions));
     }
 
     fn run_statements(&mut self, statements: &[Stmt], functions: &Arc<Module>) {

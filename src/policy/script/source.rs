@@ -2,6 +2,7 @@
 
 use crate::policy::error::{Location, Problem};
 use rhai::{Position, Token};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// The longest line that is shown with a problem.
@@ -12,6 +13,8 @@ pub(crate) struct SourceText {
     pub(crate) name: Arc<str>,
     lines: Vec<Box<str>>,
     pub(super) words: Vec<Word>,
+    /// The places of all text literals among the words, ordered by text; made when one is first looked for.
+    literals: OnceCell<Box<[usize]>>,
 }
 
 /// A word or sign of a script, and where it starts.
@@ -23,7 +26,8 @@ pub(super) struct Word {
 
 impl SourceText {
     pub(super) fn new(name: &Arc<str>, text: &str) -> Self {
-        Self { name: Arc::clone(name), lines: text.lines().map(Box::from).collect(), words: Vec::new() }
+        let lines = text.lines().map(Box::from).collect();
+        Self { name: Arc::clone(name), lines, words: Vec::new(), literals: OnceCell::new() }
     }
 
     /// The place of a rhai position in this script.
@@ -52,11 +56,24 @@ impl SourceText {
         let start = self.words.partition_point(|word| (word.line, word.column) < from);
         let call = self.words.get(start..).unwrap_or_default();
         let literal = arguments(call).find(|word| word.is_text(value));
-        if let Some(word) = literal.or_else(|| self.words.iter().find(|word| word.is_text(value))) {
+        if let Some(word) = literal.or_else(|| self.first_literal(value)) {
             problem.location = Location::new(&self.name, word.line, word.column);
             // Both quotes belong to the literal. One with escapes is longer; the mark ends with its line.
             problem.length = u32::try_from(value.chars().count() + 2).unwrap_or(1);
         }
+    }
+
+    fn first_literal(&self, value: &str) -> Option<&Word> {
+        let word = |at: &usize| self.words.get(*at);
+        let text = |at: &usize| word(at).and_then(Word::text);
+        let literals = self.literals.get_or_init(|| {
+            let numbered = self.words.iter().enumerate().filter(|(_, word)| word.text().is_some());
+            let mut places: Vec<usize> = numbered.map(|(at, _)| at).collect();
+            places.sort_by(|one, other| text(one).cmp(&text(other)));
+            places.into()
+        });
+        let first = literals.get(literals.partition_point(|at| text(at) < Some(value)))?;
+        word(first).filter(|word| word.is_text(value))
     }
 
     /// Adds the line to a problem of this script.
