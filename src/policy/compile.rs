@@ -113,6 +113,12 @@ impl Compiler {
                 let message =
                     format!("`{}` is a role of the policies and cannot be declared again", custom.name);
                 self.tell(Problem::new(custom.location.clone(), message));
+            } else if let Some(alias) = bindings.aliases.iter().find(|alias| alias.name == custom.name) {
+                // Such a role would hold far more than what stands beside its name.
+                let message = format!("`{}` is an alias of `{}`, and a custom role", custom.name, alias.role);
+                let help =
+                    format!("it is made an alias at {}: give one of them another name", alias.location);
+                self.tell(Problem::new(custom.location.clone(), message).with_help(help));
             } else if self.intern(&custom.name, &custom.location).is_some() {
                 declared.grants.extend(custom.grants());
             }

@@ -266,4 +266,8 @@ fn aliases_and_custom_roles_resolve_or_are_refused() {
     assert_eq!(set.holds_permission(&[role("a")], "unheard-of"), None);
     assert!(build(custom("grafana", "see-z")).is_err());
     assert!(build(custom("a", "see-y")).is_err());
+    let both =
+        |custom_name| RoleBindings { aliases: alias("z", "a").aliases, ..custom(custom_name, "see-y") };
+    assert!(build(both("grafana")).is_ok());
+    assert!(build(both("z")).unwrap_err().to_string().contains("`z` is an alias of `a`, and a custom role"));
 }
