@@ -2,6 +2,7 @@
 //! functions hide limits that a callback has hit, and theirs alone could store a function in a list.
 
 use super::guard::{self, Hit};
+use super::sandbox::type_in_words;
 use rhai::{
     Array, Dynamic, Engine, EvalAltResult, FnNamespace, FnPtr, FuncArgs, FuncRegistration, ImmutableString,
     Map, NativeCallContext,
@@ -12,6 +13,7 @@ type Outcome<T> = Result<T, Box<EvalAltResult>>;
 
 pub(super) fn register(engine: &mut Engine) {
     register_lists(engine);
+    register_orders(engine);
     register_callbacks(engine);
     engine
         .register_fn("len", |map: Map| length(map.len()))
@@ -41,6 +43,43 @@ fn register_lists(engine: &mut Engine) {
         .register_fn("join", join);
     changing("push").register_into_engine(engine, push);
     changing("sort").register_into_engine(engine, sort);
+}
+
+/// Orders values of one kind. Left to itself, rhai calls `"7" < 5` and `() < 5` false without an error, so that
+/// `!(request.query("n") < 5)` would be true of everything.
+fn register_orders(engine: &mut Engine) {
+    type Holds = fn(Ordering) -> bool;
+    let orders: [(&str, Holds); 4] =
+        [("<", Ordering::is_lt), ("<=", Ordering::is_le), (">", Ordering::is_gt), (">=", Ordering::is_ge)];
+    // Rhai would answer by itself, and not ask these.
+    engine.set_fast_operators(false);
+    for (sign, holds) in orders {
+        engine.register_fn(sign, move |one: Dynamic, other: Dynamic| -> Outcome<bool> {
+            let order = order(&one, &other).ok_or_else(|| {
+                let (one, other) = (type_in_words(&one), type_in_words(&other));
+                format!("`{sign}` cannot order {one} and {other}")
+            })?;
+            // What is no number is neither smaller nor larger than one.
+            Ok(order.is_some_and(holds))
+        });
+    }
+}
+
+/// The order of two values, unknown for what is no number; `None` when they are not of one kind.
+fn order(one: &Dynamic, other: &Dynamic) -> Option<Option<Ordering>> {
+    if let (Ok(one), Ok(other)) = (one.as_int(), other.as_int()) {
+        return Some(Some(one.cmp(&other)));
+    }
+    if let (Ok(one), Ok(other)) = (one.as_immutable_string_ref(), other.as_immutable_string_ref()) {
+        return Some(Some(one.as_str().cmp(other.as_str())));
+    }
+    if let (Ok(one), Ok(other)) = (one.as_char(), other.as_char()) {
+        return Some(Some(one.cmp(&other)));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "rhai compares whole and decimal numbers so")]
+    let number =
+        |value: &Dynamic| value.as_float().or_else(|_| value.as_int().map(|whole| whole as f64)).ok();
+    Some(number(one)?.partial_cmp(&number(other)?))
 }
 
 fn register_callbacks(engine: &mut Engine) {
