@@ -97,35 +97,27 @@ impl Line {
         let cause = self.cause.as_deref();
         let status = status.as_u16();
         // What a client writes wrong is no trouble of this server, whatever its status.
-        if status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() && self.outcome != Outcome::Malformed {
-            tracing::warn!(
-                request_id,
-                method,
-                path,
-                status,
-                duration_us,
-                decision,
-                token,
-                rule,
-                decision_id,
-                cause,
-                "request"
-            );
-        } else {
-            tracing::info!(
-                request_id,
-                method,
-                path,
-                status,
-                duration_us,
-                decision,
-                token,
-                rule,
-                decision_id,
-                cause,
-                "request"
-            );
+        let is_trouble =
+            status >= StatusCode::INTERNAL_SERVER_ERROR.as_u16() && self.outcome != Outcome::Malformed;
+        // A level has to be known where the line is written, so that the fields are named for each.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id,
+                    method,
+                    path,
+                    status,
+                    duration_us,
+                    decision,
+                    token,
+                    rule,
+                    decision_id,
+                    cause,
+                    "request"
+                )
+            };
         }
+        if is_trouble { line!(warn) } else { line!(info) }
     }
 
     /// A condition that fails opens nothing, and its author has to hear of it.
