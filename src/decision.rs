@@ -16,9 +16,9 @@ pub struct PolicyVersion(pub(crate) u64);
 pub struct Decision {
     /// Allow or deny, and why.
     pub verdict: Verdict,
-    /// Conditions that could not be evaluated. None of them opened anything. Empty, and without an
-    /// allocation, for nearly every request.
-    pub failures: Vec<ConditionFailure>,
+    /// What the conditions said that had a say, in the order in which they were asked. Empty, and without
+    /// an allocation, where no rule with a condition is about the request.
+    pub conditions: Vec<ConditionOutcome>,
     /// The policy set that decided.
     pub policy: PolicyVersion,
     /// The time that the decision was made for.
@@ -43,13 +43,16 @@ pub enum Denial {
     Rule(RuleId),
 }
 
-/// A condition that failed: an error, a limit, or an answer that is neither `true` nor `false`.
+/// What one condition said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConditionFailure {
+pub struct ConditionOutcome {
     /// The rule that the condition belongs to.
     pub rule: RuleId,
-    /// What went wrong, in words, with the line and column of the script.
-    pub reason: String,
+    /// The place of the route that matched, among those of the rule.
+    pub route: usize,
+    /// Whether it holds. An error, a limit or an answer that is neither `true` nor `false` is a failure, in
+    /// words, with the line and column of the script; it never opens anything.
+    pub result: Result<bool, String>,
 }
 
 impl Decision {
@@ -64,6 +67,13 @@ impl Decision {
             Verdict::Allow(rule) | Verdict::Deny(Denial::Rule(rule)) => Some(rule),
             Verdict::Deny(Denial::NoRule) => None,
         }
+    }
+
+    /// The conditions that failed, each with the reason.
+    pub fn failures(&self) -> impl Iterator<Item = (RuleId, &str)> {
+        self.conditions
+            .iter()
+            .filter_map(|outcome| Some((outcome.rule, outcome.result.as_ref().err()?.as_str())))
     }
 }
 

@@ -21,7 +21,7 @@ pub use script::{
     ScriptLimits, Source,
 };
 
-use crate::decision::{ConditionFailure, Decision, Denial, PolicyVersion, RuleId, Verdict};
+use crate::decision::{ConditionOutcome, Decision, Denial, PolicyVersion, RuleId, Verdict};
 use crate::request::{MethodSet, Request};
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName};
@@ -160,16 +160,16 @@ impl PolicySet {
             *best = Some(best.map_or(entry.rule, |known| known.min(entry.rule)));
         });
 
-        let mut failures = Vec::new();
+        let mut conditions = Vec::new();
         let verdict = if let Some(rule) = found.deny {
             Verdict::Deny(Denial::Rule(RuleId(rule)))
         } else if found.has_conditions {
             let scene = Scene { policies: self, principal, held, request, method, now };
-            scene.decide(found.allow, &mut failures)
+            scene.decide(found.allow, &mut conditions)
         } else {
             found.allow.map_or(Verdict::Deny(Denial::NoRule), |rule| Verdict::Allow(RuleId(rule)))
         };
-        Decision { verdict, failures, policy: self.version, at: now }
+        Decision { verdict, conditions, policy: self.version, at: now }
     }
 
     /// Which policy set this is.
@@ -271,15 +271,15 @@ struct Scene<'a> {
 impl Scene<'_> {
     /// Decides where conditions have a say: those that could allow, as long as nothing does; then those
     /// that could lift a denial. No other is evaluated, for no other could change the answer.
-    fn decide(&self, unconditional: Option<u32>, failures: &mut Vec<ConditionFailure>) -> Verdict {
+    fn decide(&self, unconditional: Option<u32>, outcomes: &mut Vec<ConditionOutcome>) -> Verdict {
         let entries = self.conditional_entries();
         let of = |effect| {
             entries.iter().filter(move |(entry_effect, _)| *entry_effect == effect).map(|(_, entry)| *entry)
         };
         let allow = unconditional
-            .or_else(|| of(Effect::Allow).find(|entry| self.holds(*entry, failures)).map(|entry| entry.rule));
+            .or_else(|| of(Effect::Allow).find(|entry| self.holds(*entry, outcomes)).map(|entry| entry.rule));
         let Some(allow) = allow else { return Verdict::Deny(Denial::NoRule) };
-        let standing = of(Effect::Deny).find(|entry| !self.holds(*entry, failures));
+        let standing = of(Effect::Deny).find(|entry| !self.holds(*entry, outcomes));
         standing
             .map_or(Verdict::Allow(RuleId(allow)), |entry| Verdict::Deny(Denial::Rule(RuleId(entry.rule))))
     }
@@ -297,7 +297,7 @@ impl Scene<'_> {
     }
 
     /// Whether the condition of the rule holds. One that fails does not.
-    fn holds(&self, entry: Entry, failures: &mut Vec<ConditionFailure>) -> bool {
+    fn holds(&self, entry: Entry, outcomes: &mut Vec<ConditionOutcome>) -> bool {
         let rule = self.policies.rules.get(entry.rule as usize);
         let route = rule.and_then(|rule| rule.routes.get(entry.route as usize));
         let condition = rule.and_then(|rule| rule.condition.as_ref());
@@ -309,13 +309,10 @@ impl Scene<'_> {
             route: Arc::clone(route),
             now: self.now,
         };
-        match condition.evaluate(input) {
-            Ok(holds) => holds,
-            Err(reason) => {
-                failures.push(ConditionFailure { rule: RuleId(entry.rule), reason });
-                false
-            }
-        }
+        let result = condition.evaluate(input);
+        let holds = result == Ok(true);
+        outcomes.push(ConditionOutcome { rule: RuleId(entry.rule), route: entry.route as usize, result });
+        holds
     }
 }
 

@@ -1,6 +1,6 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
-use crate::decision::{ConditionFailure, Decision, Denial, Verdict};
+use crate::decision::{Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
@@ -122,8 +122,8 @@ impl Line {
 
     /// A condition that fails opens nothing, and its author has to hear of it.
     fn tell_failures(&self, decision: &Decision, policies: &PolicySet) {
-        for ConditionFailure { rule, reason } in &decision.failures {
-            let rule = policies.rule(*rule).map(|rule| tracing::field::display(&rule.location));
+        for (rule, reason) in decision.failures() {
+            let rule = policies.rule(rule).map(|rule| tracing::field::display(&rule.location));
             tracing::warn!(request_id = &*self.request_id, rule, reason, "a condition failed");
         }
     }

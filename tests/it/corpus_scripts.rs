@@ -138,7 +138,7 @@ fn run_as_condition(row: &Row) -> Outcome<Option<String>> {
         (Expected::Fails | Expected::Ok, None) => Some("it is refused".to_owned()),
         (Expected::Ok, Some(_)) => None,
         (Expected::Fails | Expected::LoadErrorOrFails, Some((when, unless))) => {
-            let failed = |decision: &Decision| !decision.is_allow() && decision.failures.len() == 1;
+            let failed = |decision: &Decision| !decision.is_allow() && decision.failures().count() == 1;
             (!failed(&when) || !failed(&unless)).then(|| format!("it decides {when:?} and {unless:?}"))
         }
     })

@@ -90,7 +90,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     match load(text) {
         Ok(set) => {
             let decision = decide_for_nobody(&set).map_err(|error| TestCaseError::fail(error.to_string()))?;
-            let panicked = decision.failures.iter().any(|failure| failure.reason.contains("panicked"));
+            let panicked = decision.failures().any(|(_, reason)| reason.contains("panicked"));
             prop_assert!(!panicked, "{text}: {decision:?}");
         }
         Err(errors) => {

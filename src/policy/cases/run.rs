@@ -36,7 +36,7 @@ fn got(decision: &Decision, policies: &PolicySet) -> Got {
         rule: decision.rule(),
         rule_location: rule.map(|rule| rule.location.clone()),
         permission: rule.and_then(|rule| rule.permission.clone()),
-        failures: decision.failures.iter().map(|failure| failure.reason.as_str().into()).collect(),
+        failures: decision.failures().map(|(_, reason)| reason.into()).collect(),
         malformed: None,
     }
 }
