@@ -1,5 +1,6 @@
 //! Policies: what the scripts declare, compiled, and the decision on a request.
 
+mod access;
 #[cfg(feature = "config")]
 pub mod cases;
 mod check;
@@ -11,6 +12,7 @@ mod roles;
 mod script;
 mod table;
 
+pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};

@@ -108,6 +108,11 @@ impl Route {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// Whether it is about a request with one of these methods and this path.
+    pub fn covers(&self, method: MethodSet, path: &CanonicalPath) -> bool {
+        self.methods.intersects(method) && self.pattern.matches(path)
+    }
 }
 
 impl Pattern {
