@@ -40,7 +40,7 @@ pub struct PolicySet {
     rules: Box<[Rule]>,
     table: Table,
     roles: Arc<RoleTable>,
-    permissions: HashMap<Arc<str>, Box<[Arc<Route>]>>,
+    permissions: HashMap<Arc<str>, Permission>,
     holders: HashMap<Arc<str>, RoleSet>,
     version: PolicyVersion,
 }
@@ -61,6 +61,15 @@ pub struct Rule {
     pub location: Location,
     condition: Option<Arc<dyn Condition>>,
     holder: Option<RoleIndex>,
+}
+
+/// A permission: routes under a name, for roles to be granted.
+#[derive(Debug)]
+pub struct Permission {
+    /// The routes that it stands for.
+    pub routes: Box<[Arc<Route>]>,
+    /// Where it is declared.
+    pub location: Location,
 }
 
 /// Roles that the configuration adds to those of the policies.
@@ -212,6 +221,11 @@ impl PolicySet {
     /// The names of all permissions, in no particular order.
     pub fn permissions(&self) -> impl ExactSizeIterator<Item = &str> {
         self.permissions.keys().map(|name| &**name)
+    }
+
+    /// The permission of this name.
+    pub fn permission(&self, name: &str) -> Option<&Permission> {
+        self.permissions.get(name)
     }
 
     /// Whether holders of these roles hold the permission; `None` when there is no such permission.

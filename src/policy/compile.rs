@@ -2,10 +2,9 @@
 
 use super::declaration::{Declarations, Effect, Inclusion, RuleDeclaration, Subject};
 use super::error::{Location, PROBLEMS_KEPT_MAX, PROBLEMS_MAX, PolicyErrors, Problem, nearest};
-use super::pattern::Route;
 use super::roles::{ROLES_MAX, RoleIndex, RoleSet, RoleTable};
 use super::table::TableBuilder;
-use super::{PolicySet, RoleBindings, Rule};
+use super::{Permission, PolicySet, RoleBindings, Rule};
 use crate::decision::PolicyVersion;
 use crate::token::RoleName;
 use std::collections::HashMap;
@@ -17,11 +16,6 @@ pub const ROUTES_MAX: usize = 1_000_000;
 struct Compiler {
     problems: Vec<Problem>,
     roles: RoleTable,
-}
-
-struct PermissionRoutes {
-    routes: Box<[Arc<Route>]>,
-    location: Location,
 }
 
 /// Builds the policy set of what scripts and configuration declare.
@@ -52,7 +46,6 @@ pub(super) fn compile(
         }
     }
     let holders = holders(&compiler.roles, &declared.grants);
-    let permissions = permissions.into_iter().map(|(name, permission)| (name, permission.routes)).collect();
     Ok(PolicySet {
         rules: rules.into(),
         table: table.build(),
@@ -125,8 +118,8 @@ impl Compiler {
         }
     }
 
-    fn permissions(&mut self, declared: &Declarations) -> HashMap<Arc<str>, PermissionRoutes> {
-        let mut permissions: HashMap<Arc<str>, PermissionRoutes> = HashMap::new();
+    fn permissions(&mut self, declared: &Declarations) -> HashMap<Arc<str>, Permission> {
+        let mut permissions: HashMap<Arc<str>, Permission> = HashMap::new();
         for permission in &declared.permissions {
             if let Some(first) = permissions.get(&permission.name) {
                 let message = format!("the permission `{}` is declared twice", permission.name);
@@ -136,7 +129,7 @@ impl Compiler {
             }
             let routes = permission.routes.iter().cloned().map(Arc::new).collect();
             let location = permission.location.clone();
-            permissions.insert(Arc::clone(&permission.name), PermissionRoutes { routes, location });
+            permissions.insert(Arc::clone(&permission.name), Permission { routes, location });
         }
         permissions
     }
@@ -167,7 +160,7 @@ impl Compiler {
     fn granted_rules(
         &mut self,
         declared: &Declarations,
-        permissions: &HashMap<Arc<str>, PermissionRoutes>,
+        permissions: &HashMap<Arc<str>, Permission>,
     ) -> Vec<Rule> {
         let mut rules = Vec::new();
         let mut routes = 0;

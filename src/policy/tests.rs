@@ -222,6 +222,22 @@ fn names_that_do_not_resolve_are_all_reported() {
 }
 
 #[test]
+fn permission_tells_its_routes_and_where_it_is_declared() {
+    let mut policies = Policies::default();
+    let location = policies.location();
+    let routes = vec![Route::parse("GET /a").unwrap()];
+    policies.declared.permissions.push(PermissionDeclaration {
+        name: Arc::from("read"),
+        routes,
+        location: location.clone(),
+    });
+    let set = policies.allow("a", "GET /x").build().unwrap();
+    let permission = set.permission("read").unwrap();
+    assert_eq!((permission.routes[0].as_str(), &permission.location), ("GET /a", &location));
+    assert!(set.permission("write").is_none());
+}
+
+#[test]
 fn role_cycle_is_reported_with_its_way() {
     let policies =
         Policies::default().allow("a", "GET /x").allow("b", "GET /x").includes("a", "b").includes("b", "a");
