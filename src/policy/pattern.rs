@@ -199,7 +199,8 @@ impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for segment in &self.segments {
             match segment {
-                Segment::Literal(text) => write!(f, "/{text}")?,
+                // A star in a literal is no wildcard: as it stands in paths, it would be read as one.
+                Segment::Literal(text) => write!(f, "/{}", text.replace('*', "%2A"))?,
                 Segment::Any(Some(name)) => write!(f, "/{{{name}}}")?,
                 Segment::Any(None) => f.write_str("/*")?,
             }
@@ -393,11 +394,17 @@ mod tests {
     }
 
     #[test]
-    fn display_is_the_pattern_in_canonical_spelling() {
-        for (text, shown) in
-            [("/", "/"), ("/**", "/**"), ("/a/{x}/*/", "/a/{x}/*/"), ("/caf%c3%a9/**", "/caf%C3%A9/**")]
-        {
-            assert_eq!(Pattern::parse(text).unwrap().to_string(), shown);
+    fn display_is_the_pattern_in_canonical_spelling_and_reads_back() {
+        for (text, shown) in [
+            ("/", "/"),
+            ("/**", "/**"),
+            ("/a/{x}/*/", "/a/{x}/*/"),
+            ("/caf%c3%a9/**", "/caf%C3%A9/**"),
+            ("/%2a/a%2Ab/%2A%2A", "/%2A/a%2Ab/%2A%2A"),
+        ] {
+            let pattern = Pattern::parse(text).unwrap();
+            assert_eq!(pattern.to_string(), shown);
+            assert_eq!(Pattern::parse(shown), Ok(pattern));
         }
     }
 }
