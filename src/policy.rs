@@ -10,6 +10,7 @@ pub(crate) mod error;
 mod pattern;
 mod roles;
 mod script;
+pub mod space;
 mod table;
 
 pub use access::{Access, Match, Reach};
