@@ -84,7 +84,8 @@ impl PolicySet {
 }
 
 impl Rule {
-    fn is_about(&self, subject: &Subject, held: &RoleSet) -> bool {
+    /// Whether the rule is about a subject that holds these roles.
+    pub(super) fn is_about(&self, subject: &Subject, held: &RoleSet) -> bool {
         match self.subject {
             Subject::Anyone => true,
             Subject::Authenticated => *subject != Subject::Anyone,
@@ -92,7 +93,8 @@ impl Rule {
         }
     }
 
-    fn carves_out(&self, method: MethodSet, path: &CanonicalPath) -> bool {
+    /// Whether an exception of the rule takes this request away from it.
+    pub(super) fn carves_out(&self, method: MethodSet, path: &CanonicalPath) -> bool {
         self.except.iter().any(|route| route.covers(method, path))
     }
 }

@@ -3,6 +3,7 @@
 //! `NAME_test.yaml` holds the cases of `NAME.rhai`. The requests of cases are read exactly as those of the
 //! server are, so that a malformed path is malformed here too.
 
+pub mod coverage;
 mod read;
 mod report;
 mod run;

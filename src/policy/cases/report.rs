@@ -1,7 +1,7 @@
 //! What came of the cases of a file, and how people read it.
 
 use super::{Answer, Case, Expected, ExpectedRule};
-use crate::decision::RuleId;
+use crate::decision::{ConditionOutcome, RuleId};
 use crate::policy::error::{Location, Problem};
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct Got {
     pub rule_location: Option<Location>,
     /// The permission by which that rule allows.
     pub permission: Option<Arc<str>>,
+    /// What the conditions said that were asked, in their order.
+    pub conditions: Vec<ConditionOutcome>,
     /// The reasons of conditions that failed.
     pub failures: Vec<Arc<str>>,
     /// Why the request is malformed.
@@ -99,6 +101,7 @@ impl Got {
             rule: None,
             rule_location: None,
             permission: None,
+            conditions: Vec::new(),
             failures: Vec::new(),
             malformed: Some(Arc::clone(reason)),
         }

@@ -22,14 +22,14 @@ fn run_case<'f>(case: &'f Case, policies: &PolicySet) -> CaseResult<'f> {
         Err(reason) => Got::malformed(reason),
         Ok(request) => {
             let decision = policies.decide(case.principal.principal.as_ref(), request, case.time);
-            got(&decision, policies)
+            got(decision, policies)
         }
     };
     let mismatches = mismatches(case, &got);
     CaseResult { case, got, mismatches }
 }
 
-fn got(decision: &Decision, policies: &PolicySet) -> Got {
+fn got(decision: Decision, policies: &PolicySet) -> Got {
     let rule = decision.rule().and_then(|id| policies.rule(id));
     Got {
         answer: if decision.is_allow() { Answer::Allow } else { Answer::Deny },
@@ -38,6 +38,7 @@ fn got(decision: &Decision, policies: &PolicySet) -> Got {
         permission: rule.and_then(|rule| rule.permission.clone()),
         failures: decision.failures().map(|(_, reason)| reason.into()).collect(),
         malformed: None,
+        conditions: decision.conditions,
     }
 }
 
