@@ -7,7 +7,9 @@ mod check;
 mod compile;
 pub(crate) mod declaration;
 pub(crate) mod error;
+mod explain;
 mod pattern;
+mod reads;
 mod roles;
 mod script;
 pub mod space;
@@ -17,7 +19,9 @@ pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
+pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
+pub use reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use roles::ROLES_MAX;
 pub use script::{
     Limits, NAMES_MAX, Printer, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX, SOURCES_MAX, SOURCES_MAX_BYTES,
@@ -325,6 +329,7 @@ impl Scene<'_> {
             roles: EffectiveRoles { table: Arc::clone(&self.policies.roles), set: self.held },
             route: Arc::clone(route),
             now: self.now,
+            reads: None,
         };
         let result = condition.evaluate(input);
         let holds = result == Ok(true);

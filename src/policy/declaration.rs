@@ -2,6 +2,7 @@
 
 use super::error::Location;
 use super::pattern::Route;
+use super::reads::Reads;
 use super::roles::{RoleSet, RoleTable};
 use crate::request::Request;
 use crate::time::Timestamp;
@@ -47,6 +48,8 @@ pub(crate) struct ConditionInput {
     /// The route of the rule that matched: it names the parameters.
     pub(crate) route: Arc<Route>,
     pub(crate) now: Timestamp,
+    /// Where readings are noted; `None` while requests are decided.
+    pub(crate) reads: Option<Arc<Reads>>,
 }
 
 /// The roles of a principal, with all that they include.

@@ -6,6 +6,7 @@ mod declare;
 mod functions;
 mod guard;
 mod lint;
+mod notes;
 mod run;
 mod sandbox;
 mod source;

@@ -8,6 +8,7 @@ mod corpus_scripts;
 mod crash;
 mod docs_policies;
 mod engine;
+mod explain;
 #[cfg(feature = "embedded")]
 mod full_disk;
 mod policies;

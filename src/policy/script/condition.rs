@@ -1,15 +1,18 @@
 //! Conditions: closures of a script, and what they see of a request.
 
+use super::notes::{noted, noted_by_name};
 use super::source::line_and_column;
 use super::{Limits, capture, guard};
 use crate::policy::declaration::{Condition, ConditionInput};
+use crate::policy::reads::Fact;
+use crate::token::Principal;
 use rhai::{AST, Array, CallFnOptions, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Scope};
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-type Outcome<T> = Result<T, Box<EvalAltResult>>;
+pub(super) type Outcome<T> = Result<T, Box<EvalAltResult>>;
 
 /// A compiled closure or function of a script.
 pub(super) struct ScriptCondition {
@@ -210,30 +213,43 @@ pub(super) fn signature_in_words(signature: &str) -> String {
 pub(super) fn register(engine: &mut Engine) {
     engine
         .register_type_with_name::<RequestView>("request")
-        .register_get("method", |request: &mut RequestView| text(request.0.request.method().as_str()))
-        .register_get("path", |request: &mut RequestView| text(request.0.request.path().as_str()))
-        .register_get("time", |request: &mut RequestView| request.0.now.as_millis())
+        .register_get("method", |request: &mut RequestView| {
+            noted(&request.0, Fact::Method, text(request.0.request.method().as_str()))
+        })
+        .register_get("path", |request: &mut RequestView| {
+            noted(&request.0, Fact::Path, text(request.0.request.path().as_str()))
+        })
+        .register_get("time", |request: &mut RequestView| {
+            noted(&request.0, Fact::Time, Dynamic::from_int(request.0.now.as_millis()))
+        })
         .register_get("client_ip", |request: &mut RequestView| {
-            request.0.request.client_ip().map_or(Dynamic::UNIT, |address| text(&address.to_string()))
+            let address = request.0.request.client_ip();
+            let address = address.map_or(Dynamic::UNIT, |address| text(&address.to_string()));
+            noted(&request.0, Fact::ClientIp, address)
         })
         .register_get("token", |request: &mut RequestView| {
             let is_known = request.0.principal.is_some();
-            if is_known { Dynamic::from(TokenView(Arc::clone(&request.0))) } else { Dynamic::UNIT }
+            let token =
+                if is_known { Dynamic::from(TokenView(Arc::clone(&request.0))) } else { Dynamic::UNIT };
+            noted(&request.0, Fact::Token, token)
         })
         .register_fn("param", param)
         .register_fn("query", query)
         .register_fn("header", header)
-        .register_fn("has_role", |request: RequestView, role: &str| request.0.roles.contains(role))
+        .register_fn("has_role", has_role)
         .register_type_with_name::<TokenView>("token")
         .register_get("id", |token: &mut TokenView| {
-            of_token(token, |known| Dynamic::from_int(i64::try_from(known.id.get()).unwrap_or(i64::MAX)))
+            let id = |known: &Principal| Dynamic::from_int(i64::try_from(known.id.get()).unwrap_or(i64::MAX));
+            of_token(token, Fact::TokenId, id)
         })
-        .register_get("name", |token: &mut TokenView| of_token(token, |known| text(&known.name)))
+        .register_get("name", |token: &mut TokenView| {
+            of_token(token, Fact::TokenName, |known| text(&known.name))
+        })
         .register_get("created", |token: &mut TokenView| {
-            of_token(token, |known| Dynamic::from_int(known.created.as_millis()))
+            of_token(token, Fact::TokenCreated, |known| Dynamic::from_int(known.created.as_millis()))
         })
         .register_get("roles", |token: &mut TokenView| {
-            of_token(token, |known| {
+            of_token(token, Fact::TokenRoles, |known| {
                 let roles: Array = known.roles.iter().map(|role| text(role.as_str())).collect();
                 Dynamic::from_array(roles)
             })
@@ -242,28 +258,36 @@ pub(super) fn register(engine: &mut Engine) {
 
 fn param(request: RequestView, name: &str) -> Outcome<Dynamic> {
     let input = &request.0;
-    match input.route.pattern.parameter(name, input.request.path()) {
+    let outcome = match input.route.pattern.parameter(name, input.request.path()) {
         Some(value) => Ok(value.into()),
         None => Err(format!("the route `{}` has no parameter `{name}`", input.route).into()),
-    }
+    };
+    noted_by_name(input, Fact::Parameter, name, outcome)
 }
 
 fn query(request: RequestView, name: &str) -> Outcome<Dynamic> {
-    match request.0.request.query_parameter(name) {
+    let outcome = match request.0.request.query_parameter(name) {
         Ok(value) => Ok(value.map_or(Dynamic::UNIT, Dynamic::from)),
         Err(error) => Err(format!("query parameter `{name}`: {error}").into()),
-    }
+    };
+    noted_by_name(&request.0, Fact::Query, name, outcome)
 }
 
 fn header(request: RequestView, name: &str) -> Outcome<Dynamic> {
-    match request.0.request.header(name) {
+    let outcome = match request.0.request.header(name) {
         Ok(value) => Ok(value.map_or(Dynamic::UNIT, text)),
         Err(error) => Err(format!("header field `{name}`: {error}").into()),
-    }
+    };
+    noted_by_name(&request.0, Fact::Header, name, outcome)
 }
 
-fn of_token(token: &TokenView, read: impl Fn(&crate::token::Principal) -> Dynamic) -> Dynamic {
-    token.0.principal.as_ref().map_or(Dynamic::UNIT, read)
+fn has_role(request: RequestView, role: &str) -> Outcome<Dynamic> {
+    let is_held = Dynamic::from_bool(request.0.roles.contains(role));
+    noted_by_name(&request.0, Fact::HasRole, role, Ok(is_held))
+}
+
+fn of_token(token: &TokenView, fact: Fact, read: impl Fn(&Principal) -> Dynamic) -> Dynamic {
+    noted(&token.0, fact, token.0.principal.as_ref().map_or(Dynamic::UNIT, read))
 }
 
 fn text(text: &str) -> Dynamic {

@@ -374,16 +374,20 @@ pub(crate) fn bindings() -> Result<RoleBindings, Box<dyn Error>> {
     })
 }
 
-pub(crate) fn decide(set: &PolicySet, request: &RequestModel) -> Result<Decision, Box<dyn Error>> {
+pub(crate) fn principal(request: &RequestModel) -> Result<Option<Principal>, Box<dyn Error>> {
     let names = request.roles.as_ref().map(|roles| roles.iter().map(|role| RoleName::parse(role)));
     let roles: Option<Vec<RoleName>> = names.map(Iterator::collect::<Result<_, _>>).transpose()?;
     let id = TokenId::new(TokenId::MIN).ok_or("id")?;
-    let principal = roles.map(|roles| Principal {
+    Ok(roles.map(|roles| Principal {
         id,
         name: Arc::from("t"),
         roles: roles.into(),
         created: Timestamp::EPOCH,
-    });
+    }))
+}
+
+pub(crate) fn decide(set: &PolicySet, request: &RequestModel) -> Result<Decision, Box<dyn Error>> {
+    let principal = principal(request)?;
     let read = Request::new(request.method.parse()?, CanonicalPath::parse(&request.path)?);
     Ok(set.decide(principal.as_ref(), &read, Timestamp::EPOCH))
 }
