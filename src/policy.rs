@@ -19,7 +19,7 @@ pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
-pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part};
+pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part, WithSources};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
 pub use reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use roles::ROLES_MAX;

@@ -4,6 +4,8 @@
 mod show;
 mod survey;
 
+pub use show::WithSources;
+
 use super::declaration::{ConditionInput, Effect, EffectiveRoles, Subject};
 use super::pattern::Route;
 use super::reads::{Reading, Reads};

@@ -129,7 +129,9 @@ impl fmt::Display for Finding<'_> {
             }
             _ => {}
         }
-        if self.rule.is_conditional() { f.write_str(", under a condition") } else { Ok(()) }
+        // What a condition said is told further on.
+        let is_open = self.rule.is_conditional() && matches!(self.part, Part::Missed(_));
+        if is_open { f.write_str(", under a condition") } else { Ok(()) }
     }
 }
 
