@@ -1,38 +1,33 @@
 //! Policies made at random, written as scripts, and decided twice: by the compiled table, and by a loop over
 //! what was declared that knows nothing but the rules of the language.
 
+pub(crate) mod comparison;
+pub(crate) mod evaluator;
 pub(crate) mod model;
 
-use model::{bindings, fault, policy, request};
+use comparison::{fault, load};
+use model::{policy, request};
 use proptest::prelude::*;
-use rolegate::policy::{PolicySet, ScriptLimits};
 
-/// So many policies are made in a usual run; `PROPTEST_CASES` asks for another number.
-const POLICIES: u32 = 2_000;
-const REQUESTS: usize = 24;
-
-fn config() -> ProptestConfig {
-    let default = ProptestConfig::default();
-    let is_asked_for = default.cases != 256;
-    let cases = if is_asked_for { default.cases } else { POLICIES };
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2_000, ..default }
-}
+/// So many policies are made in a usual run, and so many requests are decided by each.
+const POLICIES: u32 = 500;
+const REQUESTS: usize = 220;
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(ProptestConfig {
+        cases: POLICIES, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn table_decides_as_a_loop_over_the_declared_rules(
         policy in policy(),
         requests in proptest::collection::vec(request(), REQUESTS),
     ) {
-        let bindings = bindings().map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let sources = policy.sources();
-        let set = PolicySet::load(&sources, &bindings, &ScriptLimits::default());
-        let set = set.map_err(|errors| TestCaseError::fail(format!("{errors}\n{sources:#?}")))?;
+        let set = load(&policy).map_err(|error| TestCaseError::fail(format!("{error}\n{:#?}", policy.sources())))?;
         for request in &requests {
             let fault = fault(&set, &policy, request).map_err(|error| TestCaseError::fail(error.to_string()))?;
-            prop_assert!(fault.is_none(), "{}\n{:?}\n{:#?}", fault.unwrap_or_default(), request, sources);
+            let fault = fault.map(|fault| format!("{fault}\n{request:?}\n{:#?}", policy.sources()));
+            prop_assert!(fault.is_none(), "{}", fault.unwrap_or_default());
         }
     }
 }

@@ -1,37 +1,79 @@
-//! Policies and requests as plain values made at random, the scripts that say the same, and a loop over what was
-//! declared that decides by the rules of the language alone and knows nothing of the compiled table.
-#![expect(clippy::indexing_slicing, reason = "numbers are made below the lengths that they index")]
+//! Policies and requests as plain values made at random, and the scripts that say the same.
 
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use rolegate::decision::{Decision, Verdict};
-use rolegate::path::CanonicalPath;
-use rolegate::policy::{Alias, CustomRole, Effect, Location, PolicySet, RoleBindings, Source};
-use rolegate::request::Request;
+use rolegate::policy::{Alias, CustomRole, Location, RoleBindings, Source};
 use rolegate::time::Timestamp;
 use rolegate::token::{Principal, RoleName, TokenId};
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-pub(crate) const FILES: [&str; 2] = ["a.rhai", "b.rhai"];
+const FILES: [&str; 2] = ["a.rhai", "b.rhai"];
+/// Where aliases and custom roles stand.
+pub(crate) const CONFIGURATION: &str = "config.yaml";
 /// A role includes only those after it, so that there are no cycles.
 pub(crate) const ROLES: [&str; 4] = ["r0", "r1", "r2", "r3"];
 pub(crate) const PERMISSIONS: [&str; 3] = ["p0", "p1", "p2"];
-pub(crate) const ALIAS: &str = "alias-of-r1";
-pub(crate) const CUSTOM: &str = "custom-of-p0";
+/// Other names of roles, with the role.
+pub(crate) const ALIASES: [(&str, &str); 2] = [("alias-of-r1", "r1"), ("alias-of-r3", "r3")];
+/// Roles made of permissions, with these.
+pub(crate) const CUSTOM: [(&str, &[&str]); 2] = [("custom-of-p0", &["p0"]), ("custom-of-two", &["p1", "p2"])];
 /// Roles of tokens; no policy knows the last one.
-pub(crate) const HELD: [&str; 7] = ["r0", "r1", "r2", "r3", ALIAS, CUSTOM, "unknown"];
-pub(crate) const METHODS: [&str; 9] =
-    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"];
+const HELD: [&str; 9] =
+    ["r0", "r1", "r2", "r3", "alias-of-r1", "alias-of-r3", "custom-of-p0", "custom-of-two", "unknown"];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"];
+/// What stands in a pattern, and in the canonical paths that it means.
+const LITERALS: [(&str, &str); 9] = [
+    ("a", "a"),
+    ("b", "b"),
+    ("c", "c"),
+    ("%61", "a"),
+    ("A", "A"),
+    ("é", "%C3%A9"),
+    ("%c3%a9", "%C3%A9"),
+    ("%2a", "*"),
+    ("x%20y", "x%20y"),
+];
+/// A segment of a request as it is sent, in canonical spelling, and decoded.
+const PARTS: [(&str, &str, &str); 11] = [
+    ("a", "a", "a"),
+    ("b", "b", "b"),
+    ("c", "c", "c"),
+    ("d", "d", "d"),
+    ("%62", "b", "b"),
+    ("A", "A", "A"),
+    ("%c3%a9", "%C3%A9", "é"),
+    ("%C3%A9", "%C3%A9", "é"),
+    ("*", "*", "*"),
+    ("%2a", "*", "*"),
+    ("x%20y", "x%20y", "x y"),
+];
+/// Queries; `q` is what conditions ask for, and the last gives it twice.
+const QUERIES: [&str; 4] = ["q=1", "q=2&r=1", "r=/a/b", "q=1&q=1"];
+/// The name of the token.
+pub(crate) const TOKEN: &str = "t";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SegmentModel {
+    Literal { written: &'static str, canonical: &'static str },
+    Any,
+    Named(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Segment,
+    Slash,
+    Below,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct RouteModel {
     /// `None` for `ANY`.
     pub(crate) methods: Option<Vec<&'static str>>,
-    pub(crate) segments: Vec<&'static str>,
-    pub(crate) end: &'static str,
+    pub(crate) segments: Vec<SegmentModel>,
+    pub(crate) end: End,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +85,16 @@ pub(crate) enum ConditionModel {
     Loops,
     HitsCaughtLimit,
     IsMethod(&'static str),
+    /// `path == …`: the canonical one.
+    IsPath(&'static str),
     HasRole(&'static str),
     HasToken,
-    /// `param("x") == …`: fails for a route without `{x}`.
+    /// Fails without a token, which has no name.
+    IsTokenNamed(&'static str),
+    /// `param("x") == …`: decoded; fails for a route without `{x}`.
     IsX(&'static str),
+    /// `query("q") == …`: fails when it is given twice.
+    IsQ(&'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,75 +106,76 @@ pub(crate) enum Kind {
 }
 
 #[derive(Clone, Debug)]
+pub(crate) struct RuleModel {
+    pub(crate) routes: Vec<RouteModel>,
+    pub(crate) except: Vec<RouteModel>,
+    pub(crate) condition: Option<ConditionModel>,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) enum Declaration {
-    Includes { role: usize, included: Vec<usize> },
-    Grants { role: &'static str, permissions: Vec<&'static str> },
-    Rule { kind: Kind, routes: Vec<RouteModel>, except: Vec<RouteModel>, condition: Option<ConditionModel> },
+    Includes {
+        role: usize,
+        included: Vec<usize>,
+    },
+    Grants {
+        role: &'static str,
+        permissions: Vec<&'static str>,
+    },
+    /// For a role there may be several rules in one chain of calls.
+    Rules {
+        kind: Kind,
+        rules: Vec<RuleModel>,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyModel {
+    /// The routes of each of [`PERMISSIONS`].
     pub(crate) permissions: Vec<Vec<RouteModel>>,
-    /// Each with the file that it stands in.
+    /// Each with the number of the file that it stands in.
     pub(crate) declarations: Vec<(usize, Declaration)>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct RequestModel {
     pub(crate) method: &'static str,
+    /// The path as it is sent.
     pub(crate) path: String,
+    /// The segments in canonical spelling, and decoded; the last is empty when the path ends in a slash.
+    pub(crate) segments: Vec<(&'static str, &'static str)>,
+    pub(crate) query: Option<&'static str>,
     /// `None` without a token.
     pub(crate) roles: Option<Vec<&'static str>>,
 }
 
-/// What a condition gives; `None` when it fails.
-pub(crate) type Answer = Option<bool>;
-
 impl RouteModel {
-    pub(crate) fn text(&self) -> String {
-        let methods = self.methods.as_ref().map_or("ANY".to_owned(), |methods| methods.join(","));
-        format!("{methods} /{}{}", self.segments.join("/"), self.end)
-    }
-
-    pub(crate) fn matches(&self, request: &RequestModel) -> bool {
-        let is_named = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"].contains(&request.method);
-        let has_method = match &self.methods {
-            None => is_named,
-            Some(methods) => {
-                methods.contains(&request.method) || (request.method == "HEAD" && methods.contains(&"GET"))
-            }
-        };
-        has_method && self.matches_path(&request.path)
-    }
-
-    pub(crate) fn matches_path(&self, path: &str) -> bool {
-        let mut rest = path;
+    fn text(&self) -> String {
+        let mut text = self.methods.as_ref().map_or("ANY".to_owned(), |methods| methods.join(","));
+        // More than one space may stand between methods and pattern.
+        text.push_str(if self.segments.len() == 3 { "  " } else { " " });
         for segment in &self.segments {
-            let Some(after) = rest.strip_prefix('/') else { return false };
-            let end = after.find('/').unwrap_or(after.len());
-            let (part, remainder) = after.split_at(end);
-            let fits =
-                if matches!(*segment, "*" | "{x}" | "{y}") { !part.is_empty() } else { part == *segment };
-            if !fits {
-                return false;
-            }
-            rest = remainder;
+            let _ = match segment {
+                SegmentModel::Literal { written, .. } => write!(text, "/{written}"),
+                SegmentModel::Any => write!(text, "/*"),
+                SegmentModel::Named(name) => write!(text, "/{{{name}}}"),
+            };
         }
-        match self.end {
-            "" => rest.is_empty(),
-            "/" => rest == "/",
-            _ => rest.starts_with('/'),
-        }
+        text.push_str(match self.end {
+            End::Segment => "",
+            End::Slash => "/",
+            End::Below => "/**",
+        });
+        text
     }
 
-    pub(crate) fn x(&self, path: &str) -> Option<String> {
-        let at = self.segments.iter().position(|segment| *segment == "{x}")?;
-        path.split('/').nth(at + 1).map(str::to_owned)
+    fn has_x(&self) -> bool {
+        self.segments.contains(&SegmentModel::Named("x"))
     }
 }
 
 impl ConditionModel {
-    pub(crate) fn text(self) -> String {
+    fn text(self) -> String {
         match self {
             Self::Yes => "true".into(),
             Self::No => "false".into(),
@@ -135,21 +184,12 @@ impl ConditionModel {
             Self::Loops => "{ loop {} true }".into(),
             Self::HitsCaughtLimit => "{ let l = []; try { loop { l.push(1); } } catch { } true }".into(),
             Self::IsMethod(method) => format!("request.method == \"{method}\""),
+            Self::IsPath(path) => format!("request.path == \"{path}\""),
             Self::HasRole(role) => format!("request.has_role(\"{role}\")"),
             Self::HasToken => "request.token != ()".into(),
+            Self::IsTokenNamed(name) => format!("request.token.name == \"{name}\""),
             Self::IsX(value) => format!("request.param(\"x\") == \"{value}\""),
-        }
-    }
-
-    pub(crate) fn answer(self, route: &RouteModel, request: &RequestModel, held: &BTreeSet<&str>) -> Answer {
-        match self {
-            Self::Yes => Some(true),
-            Self::No => Some(false),
-            Self::Throws | Self::GivesNumber | Self::Loops | Self::HitsCaughtLimit => None,
-            Self::IsMethod(method) => Some(request.method == method),
-            Self::HasRole(role) => Some(held.contains(role)),
-            Self::HasToken => Some(request.roles.is_some()),
-            Self::IsX(value) => route.x(&request.path).map(|x| x == value),
+            Self::IsQ(value) => format!("request.query(\"q\") == \"{value}\""),
         }
     }
 }
@@ -157,270 +197,195 @@ impl ConditionModel {
 impl PolicyModel {
     /// The scripts, one declaration a line.
     pub(crate) fn sources(&self) -> Vec<Source> {
-        let mut texts = [String::new(), String::new()];
+        let (mut first, mut second) = (String::new(), String::new());
         for role in ROLES {
-            let _ = writeln!(texts[0], "role(\"{role}\");");
+            let _ = writeln!(first, "role(\"{role}\");");
         }
         for (name, routes) in PERMISSIONS.iter().zip(&self.permissions) {
-            let _ = writeln!(texts[1], "permission(\"{name}\", {});", list(routes));
+            let _ = writeln!(second, "permission(\"{name}\", {});", list(routes));
         }
         // Without any rule at all, a policy set is refused.
-        texts[1].push_str("open(\"OPTIONS /never\");\n");
+        second.push_str("open(\"OPTIONS /never\");\n");
         for (file, declaration) in &self.declarations {
-            let _ = writeln!(texts[*file], "{}", declaration.text());
+            let text = if *file == 0 { &mut first } else { &mut second };
+            let _ = writeln!(text, "{}", declaration.text());
         }
-        let sources = FILES.into_iter().zip(texts);
+        let sources = FILES.into_iter().zip([first, second]);
         sources.map(|(name, text)| Source { name: Arc::from(name), text }).collect()
     }
 
     /// The file and line of a declaration, as [`PolicyModel::sources`] writes them.
-    pub(crate) fn place(&self, at: usize) -> (usize, u32) {
-        let file = self.declarations[at].0;
-        let before = self.declarations[..at].iter().filter(|(other, _)| *other == file).count();
-        let first = if file == 0 { ROLES.len() } else { self.permissions.len() + 1 };
-        (file, u32::try_from(first + before + 1).unwrap_or(0))
-    }
-
-    pub(crate) fn held(&self, request: &RequestModel) -> BTreeSet<&'static str> {
-        let mut held: BTreeSet<_> = request.roles.iter().flatten().copied().collect();
-        if held.contains(ALIAS) {
-            held.insert("r1");
-        }
-        // As often as there are roles, so that chains of inclusions come to their end.
-        for _ in ROLES {
-            for (_, declaration) in &self.declarations {
-                if let Declaration::Includes { role, included } = declaration
-                    && held.contains(ROLES[*role])
-                {
-                    held.extend(included.iter().map(|included| ROLES[*included]));
-                }
-            }
-        }
-        held
-    }
-
-    /// The declarations that allow, and those that deny.
-    pub(crate) fn decide(&self, request: &RequestModel) -> (Vec<Option<usize>>, Vec<usize>) {
-        let held = self.held(request);
-        let (mut allowing, mut denying) = (Vec::new(), Vec::new());
-        let permits = |at: usize| self.permissions[at].iter().any(|route| route.matches(request));
-        if held.contains(CUSTOM) && permits(0) {
-            allowing.push(None);
-        }
-        for (at, (_, declaration)) in self.declarations.iter().enumerate() {
-            match declaration {
-                Declaration::Includes { .. } => {}
-                Declaration::Grants { role, permissions } => {
-                    let number = |name| PERMISSIONS.iter().position(|known| *known == name);
-                    let mut granted = permissions.iter().filter_map(|name| number(*name));
-                    if held.contains(role) && granted.any(permits) {
-                        allowing.push(Some(at));
-                    }
-                }
-                Declaration::Rule { kind, routes, except, condition } => {
-                    let is_about = match kind {
-                        Kind::Allow(role) => held.contains(role),
-                        Kind::Authenticated => request.roles.is_some(),
-                        Kind::Open | Kind::Deny => true,
-                    };
-                    if !is_about || except.iter().any(|route| route.matches(request)) {
-                        continue;
-                    }
-                    let mut answers = routes
-                        .iter()
-                        .filter(|route| route.matches(request))
-                        .map(|route| condition.map(|condition| condition.answer(route, request, &held)));
-                    // Without a condition: the rule counts. With one: `when` opens when it is true, and
-                    // `unless` denies as long as it is not.
-                    if *kind == Kind::Deny {
-                        if answers.any(|answer| answer.is_none_or(|answer| answer != Some(true))) {
-                            denying.push(at);
-                        }
-                    } else if answers.any(|answer| answer.is_none_or(|answer| answer == Some(true))) {
-                        allowing.push(Some(at));
-                    }
-                }
-            }
-        }
-        (allowing, denying)
+    pub(crate) fn place(&self, at: usize) -> Option<(&'static str, usize)> {
+        let (file, _) = self.declarations.get(at)?;
+        let before = self.declarations.iter().take(at).filter(|(other, _)| other == file).count();
+        let first = if *file == 0 { ROLES.len() } else { self.permissions.len() + 1 };
+        Some((FILES.get(*file)?, first + before + 1))
     }
 }
 
 impl Declaration {
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
+        let name = |at: &usize| ROLES.get(*at).copied().unwrap_or_default();
         match self {
             Self::Includes { role, included } => {
-                let names: Vec<_> = included.iter().map(|at| format!("\"{}\"", ROLES[*at])).collect();
-                format!("role(\"{}\").includes([{}]);", ROLES[*role], names.join(", "))
+                let names: Vec<_> = included.iter().map(|at| format!("\"{}\"", name(at))).collect();
+                format!("role(\"{}\").includes([{}]);", name(role), names.join(", "))
             }
             Self::Grants { role, permissions } => {
                 format!("role(\"{role}\").grants([\"{}\"]);", permissions.join("\", \""))
             }
-            Self::Rule { kind, routes, except, condition } => {
-                let start = match kind {
-                    Kind::Allow(role) => format!("role(\"{role}\").allow({})", list(routes)),
-                    Kind::Authenticated => format!("authenticated({})", list(routes)),
-                    Kind::Open => format!("open({})", list(routes)),
-                    Kind::Deny => format!("deny({})", list(routes)),
+            Self::Rules { kind: Kind::Allow(role), rules } => {
+                let links: String = rules.iter().map(|rule| rule.text(".allow", "when")).collect();
+                format!("role(\"{role}\"){links};")
+            }
+            Self::Rules { kind, rules } => {
+                let (start, method) = match kind {
+                    Kind::Authenticated => ("authenticated", "when"),
+                    Kind::Deny => ("deny", "unless"),
+                    Kind::Open | Kind::Allow(_) => ("open", "when"),
                 };
-                let except =
-                    if except.is_empty() { String::new() } else { format!(".except({})", list(except)) };
-                let method = if *kind == Kind::Deny { "unless" } else { "when" };
-                let condition = condition.map(|it| format!(".{method}(|request| {})", it.text()));
-                format!("{start}{except}{};", condition.unwrap_or_default())
+                rules.iter().map(|rule| rule.text(start, method) + ";").collect()
             }
         }
+    }
+}
+
+impl RuleModel {
+    fn text(&self, start: &str, method: &str) -> String {
+        let except =
+            if self.except.is_empty() { String::new() } else { format!(".except({})", list(&self.except)) };
+        let condition = self.condition.map(|it| format!(".{method}(|request| {})", it.text()));
+        format!("{start}({}){except}{}", list(&self.routes), condition.unwrap_or_default())
     }
 }
 
 fn list(routes: &[RouteModel]) -> String {
     let texts: Vec<_> = routes.iter().map(|route| format!("\"{}\"", route.text())).collect();
-    if let [only] = &texts[..] { only.clone() } else { format!("[{}]", texts.join(", ")) }
+    match &texts[..] {
+        [only] => only.clone(),
+        _ => format!("[{}]", texts.join(", ")),
+    }
 }
 
-pub(crate) fn route() -> impl Strategy<Value = RouteModel> {
+fn segment() -> impl Strategy<Value = SegmentModel> {
+    let literal = |(written, canonical)| SegmentModel::Literal { written, canonical };
+    prop_oneof![
+        5 => select(&LITERALS[..3]).prop_map(literal),
+        1 => select(&LITERALS[3..]).prop_map(literal),
+        2 => Just(SegmentModel::Any),
+        2 => select(&["x", "y"][..]).prop_map(SegmentModel::Named),
+    ]
+}
+
+fn route() -> impl Strategy<Value = RouteModel> {
     let methods = prop_oneof![
-        1 => Just(None),
-        2 => subsequence(vec!["GET", "HEAD", "POST", "DELETE"], 1..3).prop_map(Some),
+        2 => Just(None),
+        4 => subsequence(vec!["GET", "HEAD", "POST", "DELETE"], 1..3).prop_map(Some),
+        1 => subsequence(METHODS[..7].to_vec(), 1..4).prop_map(Some),
     ];
-    let segment = select(vec!["a", "b", "c", "*", "{x}", "{y}"]);
-    let segments = proptest::collection::vec(segment, 1..4).prop_map(|mut segments| {
-        for name in ["{x}", "{y}"] {
-            let mut is_first = true;
-            for segment in segments.iter_mut().filter(|segment| **segment == name) {
-                *segment = if std::mem::take(&mut is_first) { name } else { "*" };
-            }
+    let end = prop_oneof![4 => Just(End::Segment), 2 => Just(End::Slash), 2 => Just(End::Below)];
+    let segments = proptest::collection::vec(segment(), 0..4);
+    (methods, segments, end).prop_map(|(methods, mut segments, end)| {
+        for name in ["x", "y"].map(SegmentModel::Named) {
+            let repeated = segments.iter_mut().filter(|segment| **segment == name).skip(1);
+            repeated.for_each(|segment| *segment = SegmentModel::Any);
         }
-        segments
-    });
-    (methods, segments, select(vec!["", "", "/", "/**"])).prop_map(|(methods, segments, end)| RouteModel {
-        methods,
-        segments,
-        end,
+        // The root is a slash and no segment.
+        let end = if segments.is_empty() && end == End::Segment { End::Slash } else { end };
+        RouteModel { methods, segments, end }
     })
 }
 
-pub(crate) fn condition() -> impl Strategy<Value = Option<ConditionModel>> {
+fn condition() -> impl Strategy<Value = Option<ConditionModel>> {
+    let named = [ROLES[0], ROLES[1], ROLES[2], ROLES[3], ALIASES[0].0, CUSTOM[0].0];
     let condition = prop_oneof![
-        Just(ConditionModel::Yes),
-        Just(ConditionModel::No),
-        Just(ConditionModel::Throws),
-        Just(ConditionModel::GivesNumber),
-        select(vec![ConditionModel::Yes, ConditionModel::Loops, ConditionModel::HitsCaughtLimit]),
-        select(vec!["GET", "POST"]).prop_map(ConditionModel::IsMethod),
-        select(ROLES.to_vec()).prop_map(ConditionModel::HasRole),
-        Just(ConditionModel::HasRole(ALIAS)),
-        Just(ConditionModel::HasToken),
-        select(vec!["a", "b"]).prop_map(ConditionModel::IsX),
+        1 => Just(ConditionModel::Yes),
+        1 => Just(ConditionModel::No),
+        1 => Just(ConditionModel::Throws),
+        1 => Just(ConditionModel::GivesNumber),
+        // Those that run into a limit take longest, and are rare for that.
+        1 => select(&[ConditionModel::Yes, ConditionModel::No, ConditionModel::Loops, ConditionModel::HitsCaughtLimit][..]),
+        1 => select(&METHODS[..3]).prop_map(ConditionModel::IsMethod),
+        1 => select(&["/a", "/a/b", "/b/", "/%C3%A9", "/é"][..]).prop_map(ConditionModel::IsPath),
+        1 => select(named.to_vec()).prop_map(ConditionModel::HasRole),
+        1 => Just(ConditionModel::HasToken),
+        1 => select(&[TOKEN, "other"][..]).prop_map(ConditionModel::IsTokenNamed),
+        2 => select(&["a", "b", "é", "x y"][..]).prop_map(ConditionModel::IsX),
+        2 => select(&["1", "2"][..]).prop_map(ConditionModel::IsQ),
     ];
     proptest::option::of(condition)
 }
 
-pub(crate) fn declaration() -> impl Strategy<Value = Declaration> {
+fn rule() -> impl Strategy<Value = RuleModel> {
+    let routes = proptest::collection::vec(route(), 1..4);
+    let rule = (routes, proptest::collection::vec(route(), 0..3), condition());
+    rule.prop_map(|(routes, except, condition)| {
+        let has_x = routes.iter().any(RouteModel::has_x);
+        // Asking for a parameter that no route has is refused when the policy is loaded.
+        let condition = condition.filter(|it| has_x || !matches!(it, ConditionModel::IsX(_)));
+        RuleModel { routes, except, condition }
+    })
+}
+
+fn declaration() -> impl Strategy<Value = Declaration> {
     let includes = (0..ROLES.len() - 1).prop_flat_map(|role| {
         let others: Vec<usize> = (role + 1..ROLES.len()).collect();
         let count = others.len();
         subsequence(others, 1..=count).prop_map(move |included| Declaration::Includes { role, included })
     });
-    let grants = (select(ROLES.to_vec()), subsequence(PERMISSIONS.to_vec(), 1..3))
+    let grants = (select(&ROLES[..]), subsequence(PERMISSIONS.to_vec(), 1..3))
         .prop_map(|(role, permissions)| Declaration::Grants { role, permissions });
-    let kind = prop_oneof![
-        4 => select(ROLES.to_vec()).prop_map(Kind::Allow),
-        1 => Just(Kind::Authenticated),
-        1 => Just(Kind::Open),
-        2 => Just(Kind::Deny),
-    ];
-    let routes = proptest::collection::vec(route(), 1..4);
-    let rule = (kind, routes, proptest::collection::vec(route(), 0..2), condition());
-    let rule = rule.prop_map(|(kind, routes, except, condition)| {
-        let has_x = routes.iter().any(|route| route.segments.contains(&"{x}"));
-        // Asking for a parameter that no route has is refused when the policy is loaded.
-        let condition = condition.filter(|it| has_x || !matches!(it, ConditionModel::IsX(_)));
-        Declaration::Rule { kind, routes, except, condition }
-    });
-    prop_oneof![1 => includes, 1 => grants, 5 => rule]
+    let chain = (select(&ROLES[..]), proptest::collection::vec(rule(), 1..3))
+        .prop_map(|(role, rules)| Declaration::Rules { kind: Kind::Allow(role), rules });
+    let kind = prop_oneof![1 => Just(Kind::Authenticated), 1 => Just(Kind::Open), 2 => Just(Kind::Deny)];
+    let single = (kind, rule()).prop_map(|(kind, rule)| Declaration::Rules { kind, rules: vec![rule] });
+    prop_oneof![2 => includes, 2 => grants, 5 => chain, 5 => single]
 }
 
+/// A policy of up to eleven declarations in two files.
 pub(crate) fn policy() -> impl Strategy<Value = PolicyModel> {
-    let permissions = proptest::collection::vec(proptest::collection::vec(route(), 1..3), PERMISSIONS.len());
+    let permissions = proptest::collection::vec(proptest::collection::vec(route(), 0..3), PERMISSIONS.len());
     let declarations = proptest::collection::vec((0..FILES.len(), declaration()), 0..12);
     (permissions, declarations)
         .prop_map(|(permissions, declarations)| PolicyModel { permissions, declarations })
 }
 
+/// A request that the routes of [`policy`] are likely to match.
 pub(crate) fn request() -> impl Strategy<Value = RequestModel> {
-    let method = prop_oneof![4 => select(vec!["GET", "POST"]), 1 => select(METHODS.to_vec())];
-    let segments = proptest::collection::vec(select(vec!["a", "b", "c", "d"]), 0..5);
+    let method = prop_oneof![4 => select(&["GET", "POST"][..]), 1 => select(&METHODS[..])];
+    let part = prop_oneof![5 => select(&PARTS[..4]), 1 => select(&PARTS[4..])];
+    let parts = proptest::collection::vec(part, 0..5);
+    let query = proptest::option::weighted(0.3, select(&QUERIES[..]));
     let roles = proptest::option::weighted(0.8, subsequence(HELD.to_vec(), 0..4));
-    (method, segments, any::<bool>(), roles).prop_map(|(method, segments, slash, roles)| {
-        let slash = if slash && !segments.is_empty() { "/" } else { "" };
-        RequestModel { method, path: format!("/{}{slash}", segments.join("/")), roles }
+    (method, parts, any::<bool>(), query, roles).prop_map(|(method, mut parts, slash, query, roles)| {
+        if slash || parts.is_empty() {
+            parts.push(("", "", ""));
+        }
+        let sent: Vec<_> = parts.iter().map(|(sent, ..)| *sent).collect();
+        let path = format!("/{}", sent.join("/"));
+        let segments = parts.into_iter().map(|(_, canonical, decoded)| (canonical, decoded)).collect();
+        RequestModel { method, path, segments, query, roles }
     })
 }
 
+/// What the configuration adds: [`ALIASES`] and [`CUSTOM`].
 pub(crate) fn bindings() -> Result<RoleBindings, Box<dyn Error>> {
-    let location = Location::new(&Arc::from("config.yaml"), 1, 1);
-    Ok(RoleBindings {
-        aliases: vec![Alias {
-            name: RoleName::parse(ALIAS)?,
-            role: RoleName::parse("r1")?,
-            location: location.clone(),
-        }],
-        custom: vec![CustomRole {
-            name: RoleName::parse(CUSTOM)?,
-            permissions: vec![(Arc::from("p0"), location.clone())],
-            location,
-        }],
-    })
+    let location = Location::new(&Arc::from(CONFIGURATION), 1, 1);
+    let alias = |(name, role)| -> Result<Alias, Box<dyn Error>> {
+        Ok(Alias { name: RoleName::parse(name)?, role: RoleName::parse(role)?, location: location.clone() })
+    };
+    let custom = |(name, permissions): (_, &[&str])| -> Result<CustomRole, Box<dyn Error>> {
+        let permissions = permissions.iter().map(|name| (Arc::from(*name), location.clone())).collect();
+        Ok(CustomRole { name: RoleName::parse(name)?, permissions, location: location.clone() })
+    };
+    let aliases = ALIASES.into_iter().map(alias).collect::<Result<_, _>>()?;
+    Ok(RoleBindings { aliases, custom: CUSTOM.into_iter().map(custom).collect::<Result<_, _>>()? })
 }
 
+/// Who sends the request; nobody without a token.
 pub(crate) fn principal(request: &RequestModel) -> Result<Option<Principal>, Box<dyn Error>> {
-    let names = request.roles.as_ref().map(|roles| roles.iter().map(|role| RoleName::parse(role)));
-    let roles: Option<Vec<RoleName>> = names.map(Iterator::collect::<Result<_, _>>).transpose()?;
-    let id = TokenId::new(TokenId::MIN).ok_or("id")?;
-    Ok(roles.map(|roles| Principal {
-        id,
-        name: Arc::from("t"),
-        roles: roles.into(),
-        created: Timestamp::EPOCH,
-    }))
-}
-
-pub(crate) fn decide(set: &PolicySet, request: &RequestModel) -> Result<Decision, Box<dyn Error>> {
-    let principal = principal(request)?;
-    let read = Request::new(request.method.parse()?, CanonicalPath::parse(&request.path)?);
-    Ok(set.decide(principal.as_ref(), &read, Timestamp::EPOCH))
-}
-
-/// What is wrong with a decision; `None` when it is the one of the reference.
-pub(crate) fn fault(
-    set: &PolicySet,
-    policy: &PolicyModel,
-    request: &RequestModel,
-) -> Result<Option<String>, Box<dyn Error>> {
-    let decision = decide(set, request)?;
-    let (allowing, denying) = policy.decide(request);
-    let is_allowed = denying.is_empty() && !allowing.is_empty();
-    if decision.is_allow() != is_allowed {
-        return Ok(Some(format!(
-            "the reference: {allowing:?} allow, {denying:?} deny; decided: {decision:?}"
-        )));
-    }
-    let Some(rule) = set.deciding_rule(&decision) else {
-        let has_none = matches!(decision.verdict, Verdict::Deny(_)) && allowing.is_empty();
-        return Ok((!has_none).then(|| format!("no rule decides: {decision:?}")));
-    };
-    let effect = if is_allowed { Effect::Allow } else { Effect::Deny };
-    let is_there = |at: &usize| {
-        let (file, line) = policy.place(*at);
-        *rule.location.file == *FILES[file] && rule.location.line == line
-    };
-    let is_among = match effect {
-        Effect::Deny => denying.iter().any(is_there),
-        Effect::Allow => allowing.iter().any(|at| match at {
-            Some(at) => is_there(at),
-            None => &*rule.location.file == "config.yaml",
-        }),
-    };
-    Ok((rule.effect != effect || !is_among).then(|| format!("another rule decides: {rule:?}")))
+    let Some(names) = &request.roles else { return Ok(None) };
+    let roles: Vec<RoleName> = names.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?;
+    let id = TokenId::new(TokenId::MIN).ok_or("no such id")?;
+    Ok(Some(Principal { id, name: Arc::from(TOKEN), roles: roles.into(), created: Timestamp::EPOCH }))
 }
