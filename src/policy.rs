@@ -8,6 +8,7 @@ mod compile;
 pub(crate) mod declaration;
 pub(crate) mod error;
 mod explain;
+mod host;
 mod pattern;
 mod reads;
 mod roles;
@@ -20,6 +21,10 @@ pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
 pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part, WithSources};
+pub use host::{
+    HOST_ARGUMENTS_MAX, HOST_FUNCTIONS_MAX, HostArgument, HostFunction, HostFunctionError, HostFunctions,
+    HostResult, HostValue,
+};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
 pub use reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use roles::ROLES_MAX;
@@ -145,7 +150,8 @@ impl PolicySet {
             if problems.is_empty() {
                 problems.extend(check::declares_something(&loaded.declared, sources));
             }
-            match compile::compile(loaded.declared, bindings, check::version(sources, bindings)) {
+            match compile::compile(loaded.declared, bindings, check::version(sources, bindings, &limits.host))
+            {
                 Ok(compiled) => {
                     problems.extend(check::unknown_roles(&compiled, &loaded.mentions));
                     set = Some(compiled);

@@ -4,7 +4,7 @@ use super::compile::unknown_role;
 use super::declaration::Declarations;
 use super::error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
 use super::script::{RoleMention, SOURCES_MAX, SOURCES_MAX_BYTES, Source, SourceText};
-use super::{PolicySet, RoleBindings};
+use super::{HostFunctions, PolicySet, RoleBindings};
 use crate::decision::PolicyVersion;
 use crate::token::RoleName;
 use sha2::{Digest as _, Sha256};
@@ -66,7 +66,7 @@ pub(super) fn unknown_roles(set: &PolicySet, mentions: &[RoleMention]) -> Vec<Pr
 }
 
 /// Which set of policies this is. Every part is preceded by its length, so that no two sets read the same.
-pub(super) fn version(sources: &[Source], bindings: &RoleBindings) -> PolicyVersion {
+pub(super) fn version(sources: &[Source], bindings: &RoleBindings, host: &HostFunctions) -> PolicyVersion {
     let mut hasher = Sha256::new();
     let mut part = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
@@ -97,6 +97,9 @@ pub(super) fn version(sources: &[Source], bindings: &RoleBindings) -> PolicyVers
         permissions.sort_unstable();
         part(&permissions.len().to_string());
         permissions.into_iter().for_each(&mut part);
+    }
+    if !host.is_empty() {
+        host.describe(&mut part);
     }
     let digest = hasher.finalize();
     let first = digest.first_chunk::<8>().copied().unwrap_or_default();

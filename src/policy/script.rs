@@ -1,10 +1,12 @@
 //! Runs policy scripts once and collects what they declare. Nothing outside this module knows Rhai.
 
+mod calls;
 mod capture;
 mod condition;
 mod declare;
 mod functions;
 mod guard;
+mod host;
 mod lint;
 mod notes;
 mod run;
@@ -14,12 +16,13 @@ mod tally;
 
 use super::declaration::Declarations;
 use super::error::Problem;
+use super::host::HostFunctions;
 use crate::token::RoleName;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use lint::RoleMention;
+pub(super) use lint::{NAME_MAX_BYTES, RoleMention, has_meaning, is_name, printable};
 pub(super) use source::SourceText;
 pub use tally::{NAMES_MAX, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX};
 
@@ -39,7 +42,7 @@ pub struct Source {
     pub text: String,
 }
 
-/// What scripts may use, and who hears what they print.
+/// What scripts may use, what the embedding program gives them, and who hears what they print.
 #[derive(Clone, Debug)]
 pub struct ScriptLimits {
     /// While a script runs to declare its rules.
@@ -48,6 +51,8 @@ pub struct ScriptLimits {
     pub condition: Limits,
     /// Who hears what they print.
     pub printer: Printer,
+    /// Functions and values of the embedding program, for conditions.
+    pub host: HostFunctions,
 }
 
 /// What a script may use in one run.
@@ -135,7 +140,12 @@ impl Limits {
 
 impl Default for ScriptLimits {
     fn default() -> Self {
-        Self { load: Limits::LOAD, condition: Limits::CONDITION, printer: Printer::default() }
+        Self {
+            load: Limits::LOAD,
+            condition: Limits::CONDITION,
+            printer: Printer::default(),
+            host: HostFunctions::default(),
+        }
     }
 }
 
@@ -161,9 +171,10 @@ impl fmt::Debug for Printer {
 /// Runs all scripts on a thread of its own, whose stack is large enough whatever the caller's is.
 ///
 /// # Errors
-/// When the sandbox does not hold, or no thread can be started.
+/// When the sandbox does not hold, a value of the program is too large, or no thread can be started.
 pub(super) fn run(sources: &[Source], limits: &ScriptLimits) -> Result<Loaded, String> {
     sandbox::prove()?;
+    host::check_values(&limits.host, &limits.condition)?;
     std::thread::scope(|scope| {
         let loader = std::thread::Builder::new().name("policy-load".to_owned()).stack_size(LOAD_STACK_BYTES);
         let thread = loader

@@ -11,6 +11,7 @@ mod engine;
 mod explain;
 #[cfg(feature = "embedded")]
 mod full_disk;
+mod host_functions;
 mod policies;
 #[cfg(feature = "config")]
 mod policy_cases;

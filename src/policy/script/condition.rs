@@ -1,10 +1,12 @@
 //! Conditions: closures of a script, and what they see of a request.
 
+use super::guard::Hit;
 use super::notes::{noted, noted_by_name};
 use super::source::line_and_column;
 use super::{Limits, capture, guard};
 use crate::policy::declaration::{Condition, ConditionInput};
 use crate::policy::reads::Fact;
+use crate::request::Request;
 use crate::token::Principal;
 use rhai::{AST, Array, CallFnOptions, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, Scope};
 use std::collections::HashMap;
@@ -31,6 +33,18 @@ pub(super) struct RequestView(Arc<ConditionInput>);
 /// `request.token` as conditions see it.
 #[derive(Clone)]
 pub(super) struct TokenView(Arc<ConditionInput>);
+
+impl RequestView {
+    pub(super) fn request(&self) -> &Request {
+        &self.0.request
+    }
+}
+
+impl TokenView {
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.0.principal.as_ref()
+    }
+}
 
 /// The functions of a script, closures included.
 pub(super) struct Functions {
@@ -125,7 +139,11 @@ impl Condition for ScriptCondition {
         let run = || catch_unwind(AssertUnwindSafe(|| self.call(request)));
         let (result, hit) = guard::within(&self.limits, run);
         if let Some(hit) = hit {
-            return Err(hit.to_string());
+            // What the program's function has done is told with its name.
+            return Err(match result {
+                Ok(Err(error)) if hit == Hit::Host => message(&error),
+                _ => hit.to_string(),
+            });
         }
         match result {
             Ok(Ok(value)) => value.as_bool().map_err(|_| {

@@ -27,6 +27,8 @@ pub(super) enum Hit {
     Text,
     Declared,
     Problems,
+    /// By a function of the embedding program.
+    Host,
 }
 
 /// When all loading has to be over.
@@ -152,8 +154,21 @@ pub(super) fn note(hit: Hit) {
 
 /// Ends the run for a limit that was hit; the error cannot be caught.
 pub(super) fn stop(hit: Hit) -> Box<EvalAltResult> {
+    stop_for(hit, hit.to_string())
+}
+
+/// The same with words of its own.
+pub(super) fn stop_for(hit: Hit, reason: String) -> Box<EvalAltResult> {
     note(hit);
-    Box::new(EvalAltResult::ErrorTerminated(hit.to_string().into(), Position::NONE))
+    Box::new(EvalAltResult::ErrorTerminated(reason.into(), Position::NONE))
+}
+
+/// Looks at the clock now, whether the time of the run is up. The first look starts it.
+pub(super) fn is_over() -> bool {
+    let mut guard = GUARD.get();
+    let is_over = is_late(&mut guard);
+    GUARD.set(guard);
+    is_over
 }
 
 /// The limit that the run of this thread has hit.
@@ -205,6 +220,7 @@ impl std::fmt::Display for Hit {
             Self::List => "the list is full",
             Self::Text => "the text is too long",
             Self::Declared => "too much is declared",
+            Self::Host => "a function of the program has ended it",
             Self::Problems => "there are too many problems to go on",
         })
     }

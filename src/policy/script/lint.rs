@@ -28,6 +28,11 @@ const ABSENT: [(&str, &str); 6] = [
 const REQUEST_MEMBERS: [&str; 9] =
     ["method", "path", "param", "query", "header", "has_role", "token", "time", "client_ip"];
 
+/// What conditions read of a token, and the names of both.
+const OTHER_MEMBERS: [&str; 5] = ["request", "id", "name", "roles", "created"];
+/// The longest name that an embedding program can register, in bytes.
+pub(in crate::policy) const NAME_MAX_BYTES: usize = 64;
+
 /// A role that a condition names.
 pub(crate) struct RoleMention {
     pub(crate) name: Arc<str>,
@@ -68,6 +73,7 @@ pub(super) fn examine(
         problems.push(problem.with_help("close it with `*/`: everything after it would be left out"));
     }
     refuse_words(sandbox, &source, &mut problems);
+    super::calls::refuse_names(&sandbox.host, &source, &mut problems);
     refuse_shapes(&source, &mut problems);
     refuse_large_bodies(&source, limits.condition.tokens, &mut problems);
     (source, problems)
@@ -85,6 +91,33 @@ pub(super) fn is_hidden(letter: char) -> bool {
                 | GeneralCategory::LineSeparator
                 | GeneralCategory::ParagraphSeparator
         )
+}
+
+/// Whether an embedding program can register something by this name, if it means nothing else.
+pub(in crate::policy) fn is_name(name: &str) -> bool {
+    let is_letter = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let starts = name.starts_with(|first: char| first.is_ascii_alphabetic());
+    starts && name.len() <= NAME_MAX_BYTES && name.chars().all(is_letter)
+}
+
+/// Whether a name is a word of the language, or of what policies declare and conditions see.
+pub(in crate::policy) fn has_meaning(name: &str) -> bool {
+    let sandbox = super::sandbox::bare();
+    let inputs = [name];
+    let mut words = sandbox.engine.lex(&inputs).0;
+    let is_free_word = matches!(words.next(), Some((Token::Identifier(_), _)));
+    let known = ABSENT.iter().map(|(absent, _)| *absent).chain(REQUEST_MEMBERS).chain(OTHER_MEMBERS);
+    !is_free_word || sandbox.has_function(name) || known.into_iter().any(|known| known == name)
+}
+
+/// The start of a text as it can be printed: what is invisible is shown as `�`, a line's end as a space.
+pub(in crate::policy) fn printable(text: &str, chars_max: usize) -> String {
+    let visible = |letter: char| match letter {
+        '\n' | '\r' | '\t' => ' ',
+        letter if is_hidden(letter) => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().take(chars_max).map(visible).collect()
 }
 
 /// The roles that the script's conditions name.
@@ -239,7 +272,9 @@ fn refuse_words(sandbox: &Sandbox, source: &SourceText, problems: &mut Vec<Probl
             let refused = if let Some((_, instead)) = absent {
                 Some((format!("policies have no `{name}`"), (*instead).to_owned()))
             } else if follows_fn && sandbox.has_function(name) {
-                let message = format!("`{name}` is a function of the policy language");
+                let of_host = sandbox.host.arguments_of(name).is_some();
+                let owner = if of_host { "this program" } else { "the policy language" };
+                let message = format!("`{name}` is a function of {owner}");
                 Some((message, "give the function another name".to_owned()))
             } else {
                 None

@@ -2,9 +2,10 @@
 
 use super::condition::{Functions, message, signature_in_words, thrown_in_words};
 use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
+use super::host::OnlyInConditions;
 use super::lint::RoleMention;
 use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
-use super::{Loaded, ScriptLimits, Source, SourceText, capture, guard, lint};
+use super::{Loaded, ScriptLimits, Source, SourceText, calls, capture, guard, lint};
 use crate::policy::error::{Location, Problem, nearest};
 use parking_lot::Mutex;
 use rhai::{AST, Engine, EvalAltResult, Module, ParseErrorType, Position, Scope, Stmt};
@@ -108,15 +109,16 @@ impl Runner<'_> {
         let captured = capture::captured(&tree);
         capture::refuse_assignments(&tree, &captured, &self.declaring.lock().source, &mut problems);
         lint::refuse_returns(&tree, &self.declaring.lock().source, &mut problems);
+        let own = Functions::new(AST::new_from_module(Arc::clone(tree.shared_lib())));
+        calls::refuse(&tree, &own, &self.sandbox, &self.declaring.lock().source, &mut problems);
         if !problems.is_empty() {
             self.declaring.lock().problems.append(&mut problems);
             self.is_complete = false;
             return;
         }
-        let functions = Arc::clone(tree.shared_lib());
         {
             let mut declaring = self.declaring.lock();
-            declaring.functions = Functions::new(AST::new_from_module(Arc::clone(&functions)));
+            declaring.functions = own;
             let needs_watch =
                 !captured.is_empty() || declaring.source.names("curry") || capture::assigns_to_parts(&tree);
             declaring.conditions = if needs_watch {
@@ -127,7 +129,9 @@ impl Runner<'_> {
         }
         *self.sandbox.captured.write() = captured;
         let limits = &self.limits.load;
-        guard::within_load(limits, self.deadline, || self.run_statements(tree.statements(), &functions));
+        guard::within_load(limits, self.deadline, || {
+            self.run_statements(tree.statements(), tree.shared_lib());
+        });
     }
 
     fn run_statements(&mut self, statements: &[Stmt], functions: &Arc<Module>) {
@@ -197,6 +201,10 @@ impl Runner<'_> {
             EvalAltResult::ErrorRuntime(thrown, _) if !thrown.is_unit() => {
                 source.problem(position, format!("the script gives up: {}", thrown_in_words(thrown)))
             }
+            EvalAltResult::ErrorTerminated(reason, _) => match reason.read_lock::<OnlyInConditions>() {
+                Some(refused) => refused.problem(source, position),
+                None => source.problem(position, message(inner)),
+            },
             _ => source.problem(position, message(inner)),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::condition::{RequestView, TokenView};
 use super::declare::{Declaring, RoleHandle, RuleHandle};
-use super::{Limits, Printer, ScriptLimits, capture, condition, declare, functions, guard};
+use super::{Limits, Printer, ScriptLimits, capture, condition, declare, functions, guard, host};
+use crate::policy::host::HostFunctions;
 use once_cell::sync::OnceCell;
 use parking_lot::{Mutex, RwLock};
 use rhai::packages::{
@@ -24,6 +25,8 @@ pub(super) struct Sandbox {
     pub(super) engine: Engine,
     /// The variables of the current script that closures capture.
     pub(super) captured: Arc<RwLock<BTreeSet<String>>>,
+    /// What the embedding program has registered.
+    pub(super) host: HostFunctions,
     names: BTreeSet<String>,
 }
 
@@ -35,11 +38,12 @@ impl Sandbox {
             .set_max_functions(limits.load.functions)
             .set_max_expr_depths(limits.load.expression_depth, limits.condition.expression_depth);
         declare::register(&mut engine, declaring);
+        host::register_refusals(&mut engine, &limits.host);
         let captured = Arc::new(RwLock::new(BTreeSet::new()));
         capture::resolve_with(&mut engine, Arc::clone(&captured));
         let mut names = names(&engine);
-        names.extend(names_of_conditions(&limits.printer));
-        Self { engine, captured, names }
+        names.extend(self::names(&for_conditions(limits)));
+        Self { engine, captured, host: limits.host.clone(), names }
     }
 
     /// Whether scripts can call a function of this name without defining it.
@@ -59,6 +63,7 @@ pub(super) fn for_conditions(limits: &ScriptLimits) -> Engine {
     // Nothing is compiled here; a script that tried would find no room.
     engine.set_max_functions(0).set_max_expr_depths(1, 1);
     condition::register(&mut engine);
+    host::register(&mut engine, &limits.host);
     engine
 }
 
@@ -104,9 +109,14 @@ fn names(engine: &Engine) -> BTreeSet<String> {
     registered.into_iter().filter(is_word).chain(BUILT_IN.map(str::to_owned)).collect()
 }
 
-fn names_of_conditions(printer: &Printer) -> BTreeSet<String> {
-    let limits = ScriptLimits { printer: printer.clone(), ..ScriptLimits::default() };
-    names(&for_conditions(&limits))
+/// The engine that loads without anything of an embedding program, to ask for what words mean.
+pub(super) fn bare() -> &'static Sandbox {
+    static BARE: OnceCell<Sandbox> = OnceCell::new();
+    BARE.get_or_init(|| {
+        let limits = ScriptLimits::default();
+        let conditions = Arc::new(for_conditions(&limits));
+        Sandbox::for_loading(&limits, &Arc::new(Mutex::new(Declaring::new(&conditions, &limits))))
+    })
 }
 
 /// A value's type, with its article.
