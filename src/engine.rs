@@ -146,8 +146,14 @@ impl Engine {
 
     /// Authenticates a request and decides it. Never waits for the store.
     pub fn check(&self, request: &Request, now: Timestamp) -> Answer {
+        self.check_by(&self.policies.load(), request, now)
+    }
+
+    /// The same by policies that the caller holds: those of [`Engine::policies`], so that everything that is told
+    /// of the decision afterwards comes from the policies that made it, whatever was loaded meanwhile.
+    pub fn check_by(&self, policies: &PolicySet, request: &Request, now: Timestamp) -> Answer {
         let authenticated = self.tokens.authenticate(request.credential(), now);
-        let decision = self.policies.load().decide(authenticated.as_ref().ok(), request, now);
+        let decision = policies.decide(authenticated.as_ref().ok(), request, now);
         match authenticated {
             authenticated if decision.is_allow() => Answer::Permitted(Permit {
                 principal: authenticated.ok(),

@@ -8,6 +8,7 @@ mod socket;
 mod body;
 mod connection;
 mod observe;
+mod metrics;
 mod reply;
 mod access;
 mod guard;
@@ -16,6 +17,7 @@ mod api;
 pub use body::{BodyError, RequestBody};
 pub use clock::{Clock, wall_clock};
 pub use limits::Limits;
+pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
 
 use crate::engine::Engine;
@@ -36,12 +38,21 @@ pub struct Server {
     limits: Limits,
     clock: Clock,
     observer: Option<Arc<dyn Observe>>,
+    metrics: Arc<Metrics>,
+    tells_version: bool,
 }
 
 impl Server {
     /// A server with default limits and the clock of the operating system.
     pub fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, limits: Limits::default(), clock: wall_clock(), observer: None }
+        Self {
+            engine,
+            limits: Limits::default(),
+            clock: wall_clock(),
+            observer: None,
+            metrics: Arc::new(Metrics::new()),
+            tells_version: true,
+        }
     }
 
     /// The same server with other limits.
@@ -65,10 +76,31 @@ impl Server {
         self
     }
 
+    /// The same server counting into these metrics, which others may count into as well.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// The same server with or without the header `x-rolegate-policy`, by which every answer names the version of
+    /// the policies that decided. Without a word about it, it is there.
+    #[must_use]
+    pub fn with_version_header(mut self, tells_version: bool) -> Self {
+        self.tells_version = tells_version;
+        self
+    }
+
     /// Serves rolegate's own API until `shutdown` ends and running requests are answered.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let draining = watch::Sender::new(false);
-        let api = Api::new(Arc::clone(&self.engine), Arc::clone(&self.clock), draining.subscribe());
+        let api = Api {
+            engine: Arc::clone(&self.engine),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            draining: draining.subscribe(),
+        };
+        let api = Arc::new(api);
         self.drive(listener, warp::service(api::routes(&api)), draining, shutdown).await;
     }
 
@@ -76,7 +108,8 @@ impl Server {
     /// [`warp::service`], or any other service of this shape.
     ///
     /// A request reaches them only when the policies permit it, with its path in canonical spelling and with
-    /// the [`Permit`](crate::engine::Permit) among its extensions. The token itself is taken away.
+    /// the [`Permit`](crate::engine::Permit) and the `Arc` of the [`PolicySet`](crate::policy::PolicySet) that
+    /// decided among its extensions. The token itself is taken away.
     ///
     /// ```no_run
     /// # use rolegate::{engine::{Engine, Permit}, server::Server};
@@ -113,8 +146,8 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Self { engine, limits, clock, observer } = self;
-        let guard = Guard { engine, routes, limits, clock, observer };
+        let Self { engine, limits, clock, observer, metrics, tells_version } = self;
+        let guard = Guard { engine, routes, limits, clock, observer, metrics, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
     }
 }

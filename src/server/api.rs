@@ -6,8 +6,10 @@ mod info;
 mod tokens;
 
 use super::clock::Clock;
+use super::metrics::Metrics;
 use super::reply::{Failure, Reply};
 use crate::engine::{Engine, Permit};
+use crate::policy::PolicySet;
 use crate::time::Timestamp;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -20,13 +22,16 @@ use warp::{Filter, Rejection};
 
 /// What the handlers work with.
 pub(super) struct Api {
-    engine: Arc<Engine>,
-    clock: Clock,
-    draining: watch::Receiver<bool>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) draining: watch::Receiver<bool>,
 }
 
 /// What the permit does not tell of a request.
 struct Sent {
+    /// The policies that decided.
+    policies: Arc<PolicySet>,
     query: String,
     body: Bytes,
 }
@@ -35,10 +40,6 @@ struct Sent {
 type Handler = fn(&Api, &Permit, &Sent) -> Result<Reply, Failure>;
 
 impl Api {
-    pub(super) fn new(engine: Arc<Engine>, clock: Clock, draining: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { engine, clock, draining })
-    }
-
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
@@ -53,6 +54,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
     });
     quick(api, |path| path == "/health", info::health)
+        .or(quick(api, |path| path == "/metrics", info::metrics))
+        .unify()
         .or(quick(api, |path| path == "/api/server/info", info::info))
         .unify()
         .or(quick(api, |path| path == "/api/server/status", info::status))
@@ -80,8 +83,8 @@ fn quick(
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
     let api = Arc::clone(api);
-    at(is_path).map(without_body).untuple_one().map(move |permit: Permit, query, body| {
-        let answered = handler(&api, &permit, &Sent { query, body });
+    at(is_path).map(without_body).untuple_one().map(move |permit: Permit, policies, query, body| {
+        let answered = handler(&api, &permit, &Sent { policies, query, body });
         answer(&permit, answered)
     })
 }
@@ -93,13 +96,13 @@ fn waiting<F>(
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<F>
 where
-    F: Filter<Extract = (Permit, String, Bytes), Error = Rejection> + Clone + Send,
+    F: Filter<Extract = (Permit, Arc<PolicySet>, String, Bytes), Error = Rejection> + Clone + Send,
 {
     let api = Arc::clone(api);
-    taken.then(move |permit: Permit, query, body| {
+    taken.then(move |permit: Permit, policies, query, body| {
         let api = Arc::clone(&api);
         async move {
-            let sent = Sent { query, body };
+            let sent = Sent { policies, query, body };
             let own_permit = permit.clone();
             let handled = tokio::task::spawn_blocking(move || handler(&api, &own_permit, &sent)).await;
             // The task is never cancelled while it is waited for, so that it can only have panicked.
@@ -109,18 +112,24 @@ where
 }
 
 /// What every handler takes, at a path. The path is compared whole, since a trailing slash makes another one.
-fn at(is_path: fn(&str) -> bool) -> impl Filter<Extract = (Permit, String), Error = Rejection> + Clone {
+fn at(
+    is_path: fn(&str) -> bool,
+) -> impl Filter<Extract = (Permit, Arc<PolicySet>, String), Error = Rejection> + Clone {
     let here = move |path: FullPath| {
         ready(if is_path(path.as_str()) { Ok(()) } else { Err(warp::reject::not_found()) })
     };
     let query = warp::query::raw().or(warp::any().map(String::new)).unify();
-    warp::path::full().and_then(here).untuple_one().and(permit()).and(query)
+    warp::path::full().and_then(here).untuple_one().and(permit()).and(warp::ext::get()).and(query)
 }
 
 /// What a handler takes that reads no body. A body that nobody needs stays where it is: a route may be open to
 /// everybody, and one body of every connection would fill the memory.
-const fn without_body(permit: Permit, query: String) -> (Permit, String, Bytes) {
-    (permit, query, Bytes::new())
+const fn without_body(
+    permit: Permit,
+    policies: Arc<PolicySet>,
+    query: String,
+) -> (Permit, Arc<PolicySet>, String, Bytes) {
+    (permit, policies, query, Bytes::new())
 }
 
 /// The permit of the request. There is no other way to one, and without one no handler runs.
@@ -166,7 +175,8 @@ mod tests {
         let (store, audit) = (Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()));
         let engine = Arc::new(Engine::open(store, audit, policies, Timestamp::EPOCH).unwrap());
         let (_sender, draining) = watch::channel(false);
-        let api = Api::new(engine, Arc::new(|| Timestamp::EPOCH), draining);
+        let metrics = Arc::new(Metrics::new());
+        let api = Arc::new(Api { engine, clock: Arc::new(|| Timestamp::EPOCH), metrics, draining });
         let mut service = warp::service(routes(&api));
         for (method, path) in [
             ("GET", "/health"),

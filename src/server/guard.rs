@@ -6,9 +6,11 @@ use super::body::RequestBody;
 use super::clock::Clock;
 use super::connection::Respond;
 use super::limits::Limits;
+use super::metrics::Metrics;
 use super::observe::Observe;
 use super::reply::{self, Failure, Reply};
-use crate::engine::{Answer, Engine, Forbidden, Permit};
+use crate::engine::{Answer, Engine, Forbidden};
+use crate::policy::PolicySet;
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
 use bytes::Bytes;
@@ -40,6 +42,8 @@ pub(super) struct Guard<S> {
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) observer: Option<Arc<dyn Observe>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) tells_version: bool,
 }
 
 /// Which limit the header fields of a request are past.
@@ -66,12 +70,17 @@ where
     async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Answered<B> {
         let now = (self.clock)();
         let mut line = Line::start(&request);
-        let answered = catching(pin!(self.answer(request, peer, now, &mut line))).await;
+        // One set of policies from here on: whatever is told of a request comes from the one that decided it.
+        let policies = self.engine.policies();
+        let answered = catching(pin!(self.answer(request, peer, now, &policies, &mut line))).await;
         let mut response = answered.unwrap_or_else(|| {
             line.note(&"answering ended in a panic");
             own(Failure::internal().reply(&line.request_id, now))
         });
         reply::complete(response.headers_mut(), &line.request_id);
+        if self.tells_version {
+            reply::tell_version(response.headers_mut(), policies.version());
+        }
         line.log(response.status());
         response
     }
@@ -88,6 +97,7 @@ where
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
         now: Timestamp,
+        policies: &Arc<PolicySet>,
         line: &mut Line,
     ) -> Answered<B> {
         let (head, body) = request.into_parts();
@@ -99,6 +109,7 @@ where
             |failure: Failure, line: &Line| own(reply::closing(failure.reply(&line.request_id, now)));
         if let Err(limit) = self.check_headers(&head.headers) {
             line.note(&limit);
+            self.metrics.malformed();
             return refuse_malformed(limit.into(), line);
         }
         let read = Request::read(head.method, &head.uri, head.version, head.headers, Some(peer.ip()));
@@ -106,30 +117,35 @@ where
             Ok(request) => request.with_id(Arc::clone(&line.request_id)),
             Err(cause) => {
                 line.note(&cause);
+                self.metrics.malformed();
                 self.observe(|observer| observer.refused(&cause));
                 return refuse_malformed(cause.into(), line);
             }
         };
         line.path = Some(request.path().clone());
-        let answer = self.engine.check(&request, now);
-        self.observe(|observer| observer.decided(&request, &answer));
-        line.decided(&answer, &self.engine.policies());
+        let answer = self.engine.check_by(policies, &request, now);
+        self.metrics.decided(&answer, policies);
+        self.observe(|observer| observer.decided(&request, &answer, policies));
+        line.decided(&answer, policies);
         let permit = match answer {
             Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
             Answer::Forbidden(forbidden) => {
-                return refuse(self.explain(&request, &forbidden).reply(&forbidden.id.to_string(), now));
+                return refuse(explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now));
             }
             Answer::Permitted(permit) => permit,
         };
-        self.hand_on(request, permit, head.uri, body, now, line).await
+        let Some(mut handed) = rebuild(request, head.uri) else {
+            return refuse_malformed(Failure::internal(), line);
+        };
+        handed.extensions_mut().insert(permit);
+        handed.extensions_mut().insert(Arc::clone(policies));
+        self.hand_on(handed, body, now, line).await
     }
 
     /// Calls the routes with the one spelling that was decided on.
     async fn hand_on(
         &self,
-        request: Request,
-        permit: Permit,
-        uri: Uri,
+        handed: http::Request<()>,
         body: Incoming,
         now: Timestamp,
         line: &mut Line,
@@ -143,11 +159,7 @@ where
             return closing(Failure::from(super::BodyError::TooLarge), line);
         }
         // Parsers differ over chunks more than over anything else, so that nothing may follow them.
-        let is_chunked = request.header(TRANSFER_ENCODING.as_str()) != Ok(None);
-        let Some(mut handed) = rebuild(request, uri) else {
-            return closing(Failure::internal(), line);
-        };
-        handed.extensions_mut().insert(permit);
+        let is_chunked = handed.headers().contains_key(TRANSFER_ENCODING);
         let (body, fault) = RequestBody::new(body, self.limits.body_bytes, self.limits.body_read_timeout);
         let mut routes = self.routes.clone();
         let called = async {
@@ -182,30 +194,29 @@ where
         }
     }
 
-    /// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
-    fn explain(&self, request: &Request, forbidden: &Forbidden) -> Failure {
-        let policies = self.engine.policies();
-        let roles = &forbidden.principal.roles;
-        let covering = policies.permissions_for(request);
-        // When it holds one of them, another rule is in the way, which is not for it to know.
-        let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
-        let lacking = if lacks_all { covering } else { Vec::new() };
-
-        let mut message = format!("this token may not `{} {}`", request.method(), request.path());
-        for (at, name) in lacking.iter().enumerate() {
-            message.push_str(if at == 0 { ": it takes the permission `" } else { " or `" });
-            message.push_str(name);
-            message.push('`');
-        }
-        message.push_str(&format!(" (decision {})", forbidden.id));
-        Failure::new(StatusCode::FORBIDDEN, message)
-    }
-
     fn observe(&self, tell: impl FnOnce(&dyn Observe)) {
         if let Some(observer) = &self.observer {
             tell(&**observer);
         }
     }
+}
+
+/// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
+fn explain(request: &Request, forbidden: &Forbidden, policies: &PolicySet) -> Failure {
+    let roles = &forbidden.principal.roles;
+    let covering = policies.permissions_for(request);
+    // When it holds one of them, another rule is in the way, which is not for it to know.
+    let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
+    let lacking = if lacks_all { covering } else { Vec::new() };
+
+    let mut message = format!("this token may not `{} {}`", request.method(), request.path());
+    for (at, name) in lacking.iter().enumerate() {
+        message.push_str(if at == 0 { ": it takes the permission `" } else { " or `" });
+        message.push_str(name);
+        message.push('`');
+    }
+    message.push_str(&format!(" (decision {})", forbidden.id));
+    Failure::new(StatusCode::FORBIDDEN, message)
 }
 
 /// The request in canonical spelling and in origin form, without the token that was spent on it.

@@ -1,12 +1,13 @@
 //! A way to watch decisions as they are made, for a record of decisions or for tests.
 
 use crate::engine::Answer;
+use crate::policy::PolicySet;
 use crate::request::{Malformed, Request};
 
 /// Is told of every request at the guard, before any route runs. It cannot change what was decided.
 pub trait Observe: Send + Sync + 'static {
-    /// The engine answered to this request.
-    fn decided(&self, request: &Request, answer: &Answer);
+    /// The engine answered to this request, by these policies.
+    fn decided(&self, request: &Request, answer: &Answer, policies: &PolicySet);
 
     /// A request was refused before any policy saw it.
     fn refused(&self, cause: &Malformed);

@@ -2,6 +2,7 @@
 
 use super::body::BodyError;
 use super::guard::HeaderLimit;
+use crate::decision::PolicyVersion;
 use crate::path::PathError;
 use crate::request::Malformed;
 use crate::time::Timestamp;
@@ -15,6 +16,8 @@ pub(super) type Reply = Response<Bytes>;
 
 /// The name of the header that carries a request's id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The name of the header that carries the version of the policies that decided.
+pub(super) const POLICY_VERSION: HeaderName = HeaderName::from_static("x-rolegate-policy");
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"rolegate\"");
 /// Without a charset: the original client shows an error's body only when the type is exactly this one.
@@ -146,6 +149,13 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     reply
 }
 
+/// An answer in text of this type.
+pub(super) fn text(content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Bytes::from(body));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
 /// An answer without a body.
 pub(super) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
@@ -165,6 +175,13 @@ pub(super) fn complete(headers: &mut HeaderMap, request_id: &str) {
     headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(request_id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, request_id);
+    }
+}
+
+/// Adds which policies decided; for a request that no policy saw, those that were in force when it came.
+pub(super) fn tell_version(headers: &mut HeaderMap, version: PolicyVersion) {
+    if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
+        headers.insert(POLICY_VERSION, version);
     }
 }
 

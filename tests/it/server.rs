@@ -14,4 +14,5 @@ mod corpus;
 mod corpus_headers;
 mod corpus_paths;
 mod front;
+mod policies;
 mod world;

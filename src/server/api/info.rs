@@ -1,5 +1,6 @@
 //! What the server tells of itself, and of the token that asks.
 
+use super::super::metrics::CONTENT_TYPE;
 use super::super::reply::{self, Failure, Reply};
 use super::{Api, Sent, only_get};
 use crate::engine::Permit;
@@ -77,6 +78,12 @@ pub(super) fn health(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Fail
     Ok(reply::json(status, &Health { status: readiness(api) }))
 }
 
+/// `GET /metrics`: what is counted, for Prometheus.
+pub(super) fn metrics(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
+    only_get(permit)?;
+    Ok(reply::text(CONTENT_TYPE, api.metrics.text()))
+}
+
 /// `GET /api/user/session/availableRoles`: the roles that the token holds.
 pub(super) fn available_roles(_: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
     only_get(permit)?;
@@ -86,12 +93,12 @@ pub(super) fn available_roles(_: &Api, permit: &Permit, _: &Sent) -> Result<Repl
 
 /// `GET /api/user/authorization/for?permission=P`: whether the token holds a permission. Permissions are not
 /// given for single resources here, so that a `resourceName` changes nothing.
-pub(super) fn authorization(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
+pub(super) fn authorization(_: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
     only_get(permit)?;
     let permission = query_parameter(&sent.query, "permission")
         .map_err(|error: QueryError| Failure::bad_request(format!("`permission`: {error}")))?
         .ok_or_else(|| Failure::bad_request("the query has no `permission`"))?;
-    match api.engine.policies().holds_permission(roles(permit), &permission) {
+    match sent.policies.holds_permission(roles(permit), &permission) {
         Some(true) => Ok(reply::empty(StatusCode::NO_CONTENT)),
         Some(false) => {
             Err(Failure::new(StatusCode::FORBIDDEN, format!("this token does not hold `{permission}`")))

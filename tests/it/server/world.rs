@@ -83,6 +83,11 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl World {
     /// A server around this engine.
     pub(super) fn start_with(engine: Engine, behind: Behind, limits: Limits) -> Self {
+        Self::start_server(Server::new(Arc::new(engine)).with_limits(limits), behind)
+    }
+
+    /// This server, with a clock that the test sets.
+    pub(super) fn start_server(server: Server, behind: Behind) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -90,8 +95,7 @@ impl World {
         let now = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let clock = Arc::clone(&now);
         let observer: Arc<dyn Observe> = Arc::clone(&record) as _;
-        let server = Server::new(Arc::new(engine))
-            .with_limits(limits)
+        let server = server
             .with_clock(Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))))
             .with_observer(observer);
         let (shutdown, told) = oneshot::channel::<()>();
@@ -170,7 +174,7 @@ impl Record {
 }
 
 impl Observe for Record {
-    fn decided(&self, request: &Request, answer: &Answer) {
+    fn decided(&self, request: &Request, answer: &Answer, _: &PolicySet) {
         let (name, decision, principal) = match answer {
             Answer::Permitted(permit) => ("permitted", permit.decision(), permit.principal()),
             Answer::Forbidden(forbidden) => ("forbidden", &forbidden.decision, Some(&forbidden.principal)),

@@ -1,0 +1,173 @@
+//! What the server counts, in the text that Prometheus reads. Counting takes no lock and no allocation where
+//! requests pass.
+
+use crate::engine::Answer;
+use crate::policy::PolicySet;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Rules whose failures are counted each by itself; failures of further ones are counted together.
+const RULES_MAX: usize = 1000;
+/// What stands in the place of every value when there are too many.
+const OTHER: &str = "other";
+
+/// The type of the text that [`Metrics::text`] gives.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The names of labels with their values.
+type Labels = Vec<(&'static str, String)>;
+
+/// A counter whose labels take values that nobody knows beforehand, of which it keeps a limited number. What comes
+/// after them is counted together, as `other`.
+#[derive(Clone, Debug)]
+pub struct BoundedCounter {
+    family: Family<Labels, Counter>,
+    room: Arc<AtomicUsize>,
+}
+
+/// What is counted. Shared by everything that counts.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    allowed: Counter,
+    denied: Counter,
+    unauthenticated: Counter,
+    malformed: Counter,
+    condition_failures: BoundedCounter,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("rolegate");
+        let decisions = Family::<[(&str, &str); 1], Counter>::default();
+        let outcome = |name| decisions.get_or_create_owned(&[("outcome", name)]);
+        let (allowed, denied) = (outcome("allow"), outcome("deny"));
+        let (unauthenticated, malformed) = (outcome("unauthenticated"), outcome("malformed"));
+        registry.register("decisions", "Requests by what became of them at the guard", decisions);
+        let condition_failures = BoundedCounter::new(RULES_MAX);
+        registry.register(
+            "condition_failures",
+            "Conditions that failed and so opened nothing, by rule",
+            condition_failures.family(),
+        );
+        Self {
+            registry: Mutex::new(registry),
+            allowed,
+            denied,
+            unauthenticated,
+            malformed,
+            condition_failures,
+        }
+    }
+
+    /// Adds metrics of one's own; their names get the prefix `rolegate_`. Each value of a label is kept for ever,
+    /// so that their number must have a limit.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock());
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+
+    /// The engine answered, by these policies.
+    pub(super) fn decided(&self, answer: &Answer, policies: &PolicySet) {
+        let decision = match answer {
+            Answer::Permitted(permit) => {
+                self.allowed.inc();
+                permit.decision()
+            }
+            Answer::Forbidden(forbidden) => {
+                self.denied.inc();
+                &forbidden.decision
+            }
+            Answer::Unauthenticated(challenge) => {
+                self.unauthenticated.inc();
+                &challenge.decision
+            }
+        };
+        for (rule, _) in decision.failures() {
+            let Some(rule) = policies.rule(rule) else { continue };
+            self.condition_failures.inc(vec![("rule", rule.location.to_string())]);
+        }
+    }
+
+    /// A request was refused before any policy saw it.
+    pub(super) fn malformed(&self) {
+        self.malformed.inc();
+    }
+}
+
+impl BoundedCounter {
+    /// A counter that tells so many combinations of values apart.
+    pub fn new(values_max: usize) -> Self {
+        Self { family: Family::default(), room: Arc::new(AtomicUsize::new(values_max)) }
+    }
+
+    /// What is registered.
+    pub fn family(&self) -> Family<Vec<(&'static str, String)>, Counter> {
+        self.family.clone()
+    }
+
+    /// Counts one of these labels.
+    pub fn inc(&self, mut labels: Vec<(&'static str, String)>) {
+        let is_known = self.family.get(&labels).is_some();
+        let takes_room = |room: usize| room.checked_sub(1);
+        if !is_known && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, takes_room).is_err() {
+            labels.iter_mut().for_each(|(_, value)| OTHER.clone_into(value));
+        }
+        self.family.get_or_create(&labels).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_past_the_limit_are_counted_together() {
+        let counter = BoundedCounter::new(2);
+        for value in ["a", "b", "a", "c", "d", "b"] {
+            counter.inc(vec![("rule", value.to_owned())]);
+        }
+        let metrics = Metrics::new();
+        metrics.register(|registry| registry.register("x", "X", counter.family()));
+        let text = metrics.text();
+        for (value, count) in [("a", 2), ("b", 2), ("other", 2)] {
+            assert!(text.contains(&format!("rolegate_x_total{{rule=\"{value}\"}} {count}\n")), "{text}");
+        }
+        assert!(!text.contains("\"c\""));
+    }
+
+    #[test]
+    fn values_cannot_break_out_of_their_line() {
+        let counter = BoundedCounter::new(2);
+        counter.inc(vec![("rule", "a\"b\\c\nd".to_owned())]);
+        let metrics = Metrics::new();
+        metrics.register(|registry| registry.register("x", "X", counter.family()));
+        let text = metrics.text();
+        assert!(text.contains(r#"rolegate_x_total{rule="a\"b\\c\nd"} 1"#), "{text}");
+    }
+}
