@@ -102,6 +102,19 @@ fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
 }
 
 #[test]
+fn rust_of_the_page_stands_in_an_example() -> Outcome<()> {
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let code = String::from_utf8(fs::read(examples.join("host_functions.rs"))?)?;
+    let page = page()?;
+    let rust: Vec<_> = blocks(&page).into_iter().filter(|(language, _, _)| language == "rust").collect();
+    assert_eq!(rust.len(), 1);
+    for (_, content, _) in rust {
+        assert!(code.contains(&content), "no example has: {content}");
+    }
+    Ok(())
+}
+
+#[test]
 fn refused_example_is_refused_with_its_message() -> Outcome<()> {
     let page = page()?;
     let blocks = blocks(&page);

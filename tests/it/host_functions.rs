@@ -16,6 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+#[path = "../../examples/host_functions.rs"]
+#[expect(dead_code, reason = "the program's start is not called here")]
+mod example;
+
 const SECRET: &str = "the-password-of-the-database";
 
 fn load(text: &str, host: &HostFunctions) -> Result<PolicySet, PolicyErrors> {
@@ -585,5 +589,20 @@ fn function_may_decide_by_other_policies() -> Outcome {
     assert_eq!(outcome(&host, "is_open(request, 8)")?, "deny");
     // The count of operations goes on after it.
     assert!(outcome(&host, "is_open(request, 7); loop {}")?.contains("too many operations"));
+    Ok(())
+}
+
+#[test]
+fn example_decides_as_it_says() -> Outcome {
+    let mut printed = Vec::new();
+    example::run(&mut printed)?;
+    insta::assert_snapshot!(String::from_utf8(printed)?, @r"
+    ci-1 POST /teams/red/deploy      allowed
+    ci-1 POST /teams/blue/deploy     denied
+    ci-1 POST /teams/red/deploy      denied
+    ci-9 POST /teams/red/deploy      denied: `team_of`: `ci-9` is in no team (line 4, column 29)
+    ci-1 GET  /teams/red             allowed
+    ci-1 GET  /teams/red?region=ap   denied
+    ");
     Ok(())
 }
