@@ -12,6 +12,7 @@ mod host;
 mod pattern;
 mod reads;
 mod roles;
+pub mod matrix;
 mod script;
 pub mod space;
 mod table;

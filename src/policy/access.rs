@@ -59,12 +59,26 @@ impl PolicySet {
     /// role that the policies know; [`Subject::Role`] a live token that holds exactly this role, and all that
     /// it includes.
     pub fn access(&self, subject: &Subject, method: MethodSet, path: &CanonicalPath) -> Access {
+        let all: Vec<u32> = (0..).zip(&self.rules).map(|(number, _)| number).collect();
+        self.access_among(&all, subject, method, path)
+    }
+
+    /// The same, by those of these rules that have a say. A caller with many subjects finds the rules that are
+    /// about a path once.
+    pub(super) fn access_among(
+        &self,
+        numbers: &[u32],
+        subject: &Subject,
+        method: MethodSet,
+        path: &CanonicalPath,
+    ) -> Access {
         let held = match subject {
             Subject::Role(role) => self.roles.effective(std::slice::from_ref(role)),
             Subject::Anyone | Subject::Authenticated => RoleSet::EMPTY,
         };
         let mut access = Access::default();
-        for (number, rule) in (0..).zip(&self.rules) {
+        let rules = numbers.iter().filter_map(|number| Some((*number, self.rules.get(*number as usize)?)));
+        for (number, rule) in rules {
             if !rule.is_about(subject, &held) || rule.carves_out(method, path) {
                 continue;
             }

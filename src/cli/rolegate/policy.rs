@@ -1,6 +1,7 @@
 //! `policy`: what operators ask about policies, and what those commands share.
 
 mod check;
+mod routes;
 mod test;
 
 use super::console::Console;
@@ -9,10 +10,13 @@ use super::settings::{FileArguments, Surroundings};
 use super::show::told;
 use super::{EXIT_CODES, FAILED};
 use crate::config::{ConfigError, ConfigErrors};
-use crate::policy::{PolicyErrors, PolicySet, RoleBindings, Source};
+use crate::policy::matrix::MatrixError;
+use crate::policy::{Location, PolicyErrors, PolicySet, RoleBindings, Source};
+use crate::token::RoleName;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -22,6 +26,12 @@ pub(super) enum PolicyCommand {
     /// the roles of its tokens.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
+    /// Show who may call what: every route that policies name, and what each role gets of it
+    ///
+    /// Without any PATH, the policies of the configuration are shown, with the roles that it adds. A row is about its
+    /// route as a whole; what a rule says about a part of it has a row of its own.
+    #[command(after_help = EXIT_CODES)]
+    Routes(routes::Arguments),
     /// Run the cases that lie beside policies: those of NAME.rhai are in NAME_test.yaml
     ///
     /// Cases are run against the policies that they name, without the configuration.
@@ -36,6 +46,10 @@ pub(super) enum Failure {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    #[error("{0}")]
+    Role(String),
     #[error("no cases were found; those of `NAME.rhai` belong into `NAME_test.yaml` beside it")]
     NoCases,
 }
@@ -43,6 +57,7 @@ pub(super) enum Failure {
 pub(super) fn run(command: &PolicyCommand, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     match command {
         PolicyCommand::Check(arguments) => check::run(arguments, surroundings, console),
+        PolicyCommand::Routes(arguments) => routes::run(arguments, surroundings, console),
         PolicyCommand::Test(arguments) => test::run(arguments, surroundings, console),
     }
 }
@@ -61,6 +76,19 @@ fn load(
     let sources = policies::sources(&named)?;
     let policies = policies::compile(&sources, &RoleBindings::default(), |_| {}).map_err(LoadError::from)?;
     Ok((sources, policies))
+}
+
+/// The role of this name, which the policies must know.
+fn known_role(policies: &PolicySet, name: &str) -> Result<RoleName, Failure> {
+    let role = RoleName::parse(name).map_err(|error| Failure::Role(format!("`{name}`: {error}")))?;
+    let whole = Location::new(&Arc::from("--role"), 0, 0);
+    match policies.unknown_role(&role, &whole) {
+        None => Ok(role),
+        Some(problem) => {
+            let help = problem.help.map(|help| format!("; {help}")).unwrap_or_default();
+            Err(Failure::Role(format!("{}{help}", problem.message)))
+        }
+    }
 }
 
 impl Failure {
