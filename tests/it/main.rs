@@ -17,6 +17,8 @@ mod policies;
 mod policy_cases;
 mod policy_errors;
 mod policy_fuzz;
+#[cfg(feature = "cli")]
+mod policy_routes;
 #[cfg(feature = "embedded")]
 mod process;
 #[cfg(feature = "cli")]
