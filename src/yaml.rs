@@ -139,7 +139,9 @@ pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
     for event in Parser::new_from_str(text) {
         let read = match event {
             Ok((event, span)) => scan.event(event, place(&span.start)),
-            Err(wrong) => Err(error(place(wrong.marker()), YamlProblem::Syntax(shown(wrong.info())))),
+            Err(wrong) => {
+                Err(error(place_within(text, wrong.marker()), YamlProblem::Syntax(shown(wrong.info()))))
+            }
         };
         if let Err(last) = read {
             scan.errors.push(last);
@@ -320,6 +322,12 @@ fn place(marker: &Marker) -> Place {
     Place { line: number(marker.line()), column: number(marker.col().saturating_add(1)) }
 }
 
+/// The parser ends a last line that has no end, and may be at the start of the next one, which nobody wrote.
+fn place_within(text: &str, marker: &Marker) -> Place {
+    let (place, end) = (place(marker), place_after(text));
+    if place.line > end.line { end } else { place }
+}
+
 fn place_after(before: &str) -> Place {
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Place { line: number(before.split('\n').count()), column: number(column) }
@@ -371,7 +379,11 @@ mod tests {
             assert_eq!(problems(yaml), [(line, column, expected)], "{yaml}");
         }
         assert!(problems("a: &x 1\nb: *x\n").contains(&(2, 4, YamlProblem::Alias)));
-        assert!(matches!(problems("a: [").as_slice(), [(_, _, YamlProblem::Syntax(_))]));
+        for (yaml, line, column) in [("a: [", 1, 5), ("a:\n bcd:\n c", 3, 3), ("a:\n bcd:\n c\n", 4, 1)] {
+            let problems = problems(yaml);
+            let [(at, before, YamlProblem::Syntax(_))] = problems[..] else { panic!("{yaml}: {problems:?}") };
+            assert_eq!((at, before), (line, column), "{yaml}");
+        }
         let first = Place { line: 1, column: 1 };
         let duplicate = YamlProblem::DuplicateKey { key: "a".into(), first };
         assert_eq!(problems("a: 1\n'a': 2\n"), [(2, 1, duplicate)]);
