@@ -5,13 +5,13 @@ pub(crate) mod comparison;
 pub(crate) mod evaluator;
 pub(crate) mod model;
 
-use comparison::{fault, load};
+use comparison::{decide, fault, load};
 use model::{policy, request};
 use proptest::prelude::*;
 
 /// So many policies are made in a usual run, and so many requests are decided by each.
-const POLICIES: u32 = 500;
-const REQUESTS: usize = 220;
+const POLICIES: u32 = 400;
+const REQUESTS: usize = 260;
 
 proptest! {
     #![proptest_config(ProptestConfig {
@@ -25,7 +25,8 @@ proptest! {
     ) {
         let set = load(&policy).map_err(|error| TestCaseError::fail(format!("{error}\n{:#?}", policy.sources())))?;
         for request in &requests {
-            let fault = fault(&set, &policy, request).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let decision = decide(&set, request).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let fault = fault(&set, &policy, request, &decision);
             let fault = fault.map(|fault| format!("{fault}\n{request:?}\n{:#?}", policy.sources()));
             prop_assert!(fault.is_none(), "{}", fault.unwrap_or_default());
         }

@@ -19,22 +19,27 @@ pub(crate) fn load(policy: &PolicyModel) -> Result<PolicySet, Box<dyn Error>> {
     Ok(PolicySet::load(&policy.sources(), &bindings()?, &limits)?)
 }
 
-/// What is wrong with the decision on a request; `None` when it is the one of the reference.
+/// Decides a request by the compiled table.
+pub(crate) fn decide(set: &PolicySet, request: &RequestModel) -> Result<Decision, Box<dyn Error>> {
+    let read = read(request)?;
+    if read.path().as_str() != request.canonical_path() {
+        return Err(format!("{} was read as {}", request.path, read.path()).into());
+    }
+    Ok(set.decide(principal(request)?.as_ref(), &read, Timestamp::EPOCH))
+}
+
+/// What is wrong with a decision; `None` when it is the one of the reference.
 pub(crate) fn fault(
     set: &PolicySet,
     policy: &PolicyModel,
     request: &RequestModel,
-) -> Result<Option<String>, Box<dyn Error>> {
-    let read = read(request)?;
-    if read.path().as_str() != request.canonical_path() {
-        return Ok(Some(format!("the canonical path is {}", read.path())));
-    }
-    let decision = set.decide(principal(request)?.as_ref(), &read, Timestamp::EPOCH);
+    decision: &Decision,
+) -> Option<String> {
     let expected = policy.decide(request);
     let is_same = decision.is_allow() == expected.is_allow()
-        && is_decided_by_one_of(set, policy, &decision, &expected)
-        && tells_failures(set, policy, &decision, &expected);
-    Ok((!is_same).then(|| format!("the reference: {expected:?}\ndecided: {decision:?}")))
+        && is_decided_by_one_of(set, policy, decision, &expected)
+        && tells_failures(set, policy, decision, &expected);
+    (!is_same).then(|| format!("the reference: {expected:?}\ndecided: {decision:?}"))
 }
 
 fn read(request: &RequestModel) -> Result<Request, Box<dyn Error>> {

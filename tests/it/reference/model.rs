@@ -270,7 +270,7 @@ fn list(routes: &[RouteModel]) -> String {
 fn segment() -> impl Strategy<Value = SegmentModel> {
     let literal = |(written, canonical)| SegmentModel::Literal { written, canonical };
     prop_oneof![
-        5 => select(&LITERALS[..3]).prop_map(literal),
+        4 => select(&LITERALS[..3]).prop_map(literal),
         1 => select(&LITERALS[3..]).prop_map(literal),
         2 => Just(SegmentModel::Any),
         2 => select(&["x", "y"][..]).prop_map(SegmentModel::Named),
@@ -283,7 +283,7 @@ fn route() -> impl Strategy<Value = RouteModel> {
         4 => subsequence(vec!["GET", "HEAD", "POST", "DELETE"], 1..3).prop_map(Some),
         1 => subsequence(METHODS[..7].to_vec(), 1..4).prop_map(Some),
     ];
-    let end = prop_oneof![4 => Just(End::Segment), 2 => Just(End::Slash), 2 => Just(End::Below)];
+    let end = prop_oneof![3 => Just(End::Segment), 1 => Just(End::Slash), 3 => Just(End::Below)];
     let segments = proptest::collection::vec(segment(), 0..4);
     (methods, segments, end).prop_map(|(methods, mut segments, end)| {
         for name in ["x", "y"].map(SegmentModel::Named) {
@@ -352,11 +352,11 @@ pub(crate) fn policy() -> impl Strategy<Value = PolicyModel> {
 
 /// A request that the routes of [`policy`] are likely to match.
 pub(crate) fn request() -> impl Strategy<Value = RequestModel> {
-    let method = prop_oneof![4 => select(&["GET", "POST"][..]), 1 => select(&METHODS[..])];
-    let part = prop_oneof![5 => select(&PARTS[..4]), 1 => select(&PARTS[4..])];
-    let parts = proptest::collection::vec(part, 0..5);
+    let method = prop_oneof![5 => select(&["GET", "POST"][..]), 1 => select(&METHODS[..])];
+    let part = prop_oneof![6 => select(&PARTS[..3]), 2 => select(&PARTS[3..])];
+    let parts = proptest::collection::vec(part, 0..4);
     let query = proptest::option::weighted(0.3, select(&QUERIES[..]));
-    let roles = proptest::option::weighted(0.8, subsequence(HELD.to_vec(), 0..4));
+    let roles = proptest::option::weighted(0.85, subsequence(HELD.to_vec(), 0..5));
     (method, parts, any::<bool>(), query, roles).prop_map(|(method, mut parts, slash, query, roles)| {
         if slash || parts.is_empty() {
             parts.push(("", "", ""));
