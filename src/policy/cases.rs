@@ -9,7 +9,7 @@ mod report;
 mod run;
 
 pub use report::{CaseResult, Got, Mismatch, Report};
-pub use run::run;
+pub use run::{run, run_each};
 
 use super::error::{Location, PolicyErrors};
 use crate::request::Request;

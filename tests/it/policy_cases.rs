@@ -1,5 +1,6 @@
 //! The shipped policies answer what the cases beside them say, and the cases leave no route out.
 
+use rolegate::policy::cases::coverage::{Coverage, Percent};
 use rolegate::policy::cases::{self, Case, CaseFile};
 use rolegate::policy::{PolicySet, RoleBindings, Route, ScriptLimits, Source};
 use rolegate::token::RoleName;
@@ -18,7 +19,7 @@ const LISTS: [(&str, &str, usize); 2] =
 
 #[test]
 #[expect(clippy::print_stdout, reason = "how many cases ran is a figure that the tests report")]
-fn shipped_policies_answer_their_cases() -> Outcome {
+fn shipped_policies_answer_their_cases_which_exercise_all_of_them() -> Outcome {
     let mut count = 0;
     for path in case_files()? {
         let file = read_cases(&path)?;
@@ -29,7 +30,11 @@ fn shipped_policies_answer_their_cases() -> Outcome {
         let policies = PolicySet::load(&sources, &RoleBindings::default(), &ScriptLimits::default())?;
         let report = cases::run(&file, &policies);
         assert!(report.is_success(), "{report}");
-        println!("{}: {} cases passed", path.display(), report.passed());
+        let mut coverage = Coverage::default();
+        coverage.add(&policies, &report);
+        let gaps: Vec<String> = coverage.gaps().iter().map(ToString::to_string).collect();
+        assert_eq!(coverage.counts().percent(), Percent::ALL, "{}", gaps.join("\n"));
+        println!("{}: {} cases passed, coverage {}", path.display(), report.passed(), coverage.counts());
         count += report.passed();
     }
     assert!(count > 600, "only {count} cases ran");

@@ -9,7 +9,21 @@ use crate::token::RoleName;
 
 /// Runs all cases of a file against the policies.
 pub fn run<'f>(file: &'f CaseFile, policies: &PolicySet) -> Report<'f> {
-    let results = file.cases().iter().map(|case| run_case(case, policies)).collect();
+    run_each(file, policies, |_| {})
+}
+
+/// Runs all cases of a file against the policies, and hears of each when it has run.
+pub fn run_each<'f>(
+    file: &'f CaseFile,
+    policies: &PolicySet,
+    mut each: impl FnMut(&CaseResult<'f>),
+) -> Report<'f> {
+    let run = |case| {
+        let result = run_case(case, policies);
+        each(&result);
+        result
+    };
+    let results = file.cases().iter().map(run).collect();
     let mut problems = Vec::new();
     for principal in file.principals() {
         check_roles(principal, policies, &mut problems);

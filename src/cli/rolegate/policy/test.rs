@@ -1,15 +1,19 @@
-//! `policy test`: whether policies answer as their cases expect.
+//! `policy test`: whether policies answer as their cases expect, and how much of them the cases exercise.
+
+mod json;
+mod junit;
+mod suite;
+mod text;
+mod whole_file;
 
 use super::super::console::Console;
-use super::super::policies::{self, CASES_SUFFIX, LoadError, Named, POLICY_SUFFIX, counted};
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::{Failure, errors_json};
-use crate::policy::RoleBindings;
-use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, CaseResult, Report};
+use super::Failure;
+use crate::policy::cases::coverage::Percent;
 use clap::Args;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use suite::{Outcome, Suite};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
@@ -18,126 +22,77 @@ pub(in super::super) struct Arguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     config: FileArguments,
+    /// Tell how much of the policies the cases exercise, and what they leave out
+    #[arg(long)]
+    coverage: bool,
+    /// Fail when the cases exercise less of the policies, or leave a policy file out: 0 to 100, such as 99.5
+    #[arg(long, value_name = "PERCENT")]
+    min_coverage: Option<Percent>,
+    /// Write the results to FILE as well, as JUnit XML for CI systems
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
-    let mut passed = 0;
-    let mut failed = 0;
-    let mut ran_files = Vec::new();
-    let files = match arguments.case_files(surroundings) {
-        Ok(files) => files,
-        Err(failure) if arguments.output == Format::Json => {
-            let whole = json!({
-                "passed": 0, "failed": 0, "success": false, "files": [], "errors": errors_json(&failure)
-            });
-            console.print(&format!("{whole:#}\n"));
-            return FAILED;
+    let suite = Suite::read(&arguments.paths, &arguments.config, surroundings);
+    let outcome = suite.as_ref().map(Suite::run);
+    let is_written =
+        arguments.junit.as_ref().is_none_or(|file| arguments.write_junit(file, outcome.as_ref(), console));
+    let is_success = match (&outcome, arguments.output) {
+        (Ok(outcome), Format::Text) => text::print(outcome, arguments, console),
+        (Ok(outcome), Format::Json) => json::print(outcome, arguments, console),
+        (Err(failure), Format::Text) => {
+            failure.tell(console);
+            false
         }
-        Err(failure) => return failure.tell(console),
+        (Err(failure), Format::Json) => {
+            json::print_failure(failure, console);
+            false
+        }
     };
-    let mut is_success = true;
-    for (file, named) in &files {
-        let ran = run_file(file, named, |report| {
-            passed += report.passed();
-            failed += report.failed();
-            is_success &= report.is_success();
-            match arguments.output {
-                Format::Text if report.is_success() => {
-                    console.line(format_args!("{}: {report}", file.display()));
-                }
-                Format::Text => console.line(format_args!("{}:\n{report}", file.display())),
-                Format::Json => ran_files.push(report_json(file, report)),
-            }
-        });
-        if let Err(error) = ran {
-            is_success = false;
-            match arguments.output {
-                Format::Text => {
-                    Failure::from(error).tell(console);
-                }
-                Format::Json => {
-                    ran_files.push(
-                        json!({ "file": file.to_string_lossy(), "errors": errors_json(&error.into()) }),
-                    );
-                }
-            }
-        }
-    }
-    if arguments.output == Format::Json {
-        let whole = json!({ "passed": passed, "failed": failed, "success": is_success, "files": ran_files });
-        console.print(&format!("{whole:#}\n"));
-    } else if files.len() > 1 {
-        let cases = counted(passed + failed, "case");
-        console.line(format_args!(
-            "{}: {cases}: {passed} passed, {failed} failed",
-            counted(files.len(), "file")
-        ));
-    }
-    if is_success { DONE } else { FAILED }
-}
-
-/// Runs one file of cases against the policies that it names.
-fn run_file(file: &Path, named: &Named, each: impl FnOnce(&Report<'_>)) -> Result<(), LoadError> {
-    let bytes = named.bytes_of(file, CASES_MAX_BYTES)?;
-    let cases = CaseFile::read(&file.to_string_lossy(), &bytes)?;
-    let beside = |name: &str| Named { path: file.with_file_name(name), by: named.by.clone() };
-    let policies: Vec<Named> = cases.policies().iter().map(|name| beside(name)).collect();
-    let policies = policies::compile(&policies::sources(&policies)?, &RoleBindings::default(), |_| {})?;
-    each(&cases::run(&cases, &policies));
-    Ok(())
+    if is_success && is_written { DONE } else { FAILED }
 }
 
 impl Arguments {
-    /// The files of cases, each with what named it.
-    fn case_files(&self, surroundings: &Surroundings) -> Result<Vec<(PathBuf, Named)>, Failure> {
-        let named: Vec<Named> = if self.paths.is_empty() {
-            Named::policies_of(&self.config.load(surroundings)?)
-        } else {
-            self.paths.iter().map(|path| Named::by_argument(path)).collect()
-        };
-        let mut files: Vec<(PathBuf, Named)> = Vec::new();
-        for place in named {
-            for file in place.files(CASES_SUFFIX)? {
-                let Some(cases) = cases_of(&file) else { continue };
-                if files.iter().all(|(known, _)| *known != cases) {
-                    files.push((cases, Named { path: place.path.clone(), by: place.by.clone() }));
-                }
-            }
+    /// Writes the results for CI systems, also when nothing ran: a report of an earlier run would be taken for
+    /// that of this one.
+    fn write_junit(
+        &self,
+        file: &Path,
+        outcome: Result<&Outcome<'_>, &&Failure>,
+        console: &mut Console<'_>,
+    ) -> bool {
+        let shortfall = outcome.ok().and_then(|outcome| self.shortfall(outcome));
+        let asked = self.min_coverage.filter(|_| outcome.is_ok());
+        let coverage = asked.map(|_| shortfall.as_deref().map_or(Ok(()), Err));
+        let xml = junit::xml(outcome.map_err(|failure| *failure), coverage);
+        let written = xml.and_then(|xml| whole_file::write(file, &xml));
+        if let Err(reason) = &written {
+            console.error(format_args!("cannot write `{}`: {reason} (--junit)", file.display()));
         }
-        if files.is_empty() { Err(Failure::NoCases) } else { Ok(files) }
+        written.is_ok()
     }
-}
 
-/// The cases that belong to a policy, or the file itself when it is one of cases.
-fn cases_of(file: &Path) -> Option<PathBuf> {
-    let Some(name) = file.file_name()?.to_str()?.strip_suffix(POLICY_SUFFIX) else {
-        return Some(file.to_owned());
-    };
-    Some(file.with_file_name(format!("{name}{CASES_SUFFIX}"))).filter(|cases| cases.is_file())
-}
-
-fn report_json(file: &Path, report: &Report<'_>) -> Value {
-    let problems: Vec<Value> =
-        report.problems().iter().map(|problem| json!({ "message": problem.message })).collect();
-    json!({
-        "file": file.to_string_lossy(),
-        "passed": report.passed(),
-        "failed": report.failed(),
-        "problems": problems,
-        "failures": report.results().iter().filter(|result| !result.is_passed()).map(case_json).collect::<Vec<_>>(),
-    })
-}
-
-fn case_json(result: &CaseResult<'_>) -> Value {
-    json!({
-        "case": result.case.title(),
-        "line": result.case.location.line,
-        "request": &*result.case.request.text,
-        "principal": &*result.case.principal.name,
-        "expected": result.case.expected.to_string(),
-        "got": result.got.to_string(),
-    })
+    /// Why what the cases exercise is not enough; `None` when it is, or when nothing was asked for.
+    fn shortfall(&self, outcome: &Outcome<'_>) -> Option<String> {
+        let least = self.min_coverage.filter(|least| *least > Percent::ZERO)?;
+        if !outcome.is_complete() {
+            return Some("not all cases ran, so that it is not known what they exercise".to_owned());
+        }
+        let percent = outcome.coverage.counts().percent();
+        if percent < least {
+            return Some(format!(
+                "the cases exercise {percent} % of the policies, less than the {least} % that are asked for"
+            ));
+        }
+        let untested = outcome.untested.first()?;
+        let others = match outcome.untested.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} other policy files", count - 1),
+        };
+        Some(format!("no cases are for `{}`{others}, so that they are not covered", untested.display()))
+    }
 }
