@@ -399,8 +399,7 @@ mod policies {
     #[test]
     fn shipped_policies_answer_as_their_cases_expect() {
         let root = env!("CARGO_MANIFEST_DIR");
-        let told =
-            Run::new(&["policy", "test", &format!("{root}/policies"), "--min-coverage", "100"]).told();
+        let told = Run::new(&["policy", "test", &format!("{root}/policies"), "--min-coverage", "100"]).told();
         assert_eq!((told.code, told.err.as_str()), (Some(0), ""), "{}", told.out);
     }
 }
