@@ -87,6 +87,7 @@ fn every_example_loads_and_decides_as_its_table_says() -> Outcome<()> {
 #[cfg(feature = "config")]
 #[test]
 fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
+    use rolegate::policy::cases::coverage::Coverage;
     use rolegate::policy::cases::{CaseFile, run};
     let page = page()?;
     let blocks = blocks(&page);
@@ -97,6 +98,11 @@ fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
         let policies = load(&pair[0].1)?;
         let report = run(&file, &policies);
         assert!(report.is_success() && report.passed() == 12, "{report}");
+        let mut coverage = Coverage::default();
+        coverage.add(&policies, &report);
+        let gaps: String = coverage.gaps().iter().map(|gap| format!("\n{gap}")).collect();
+        let told = format!("\n```text\ncoverage: {}{gaps}\n```\n", coverage.counts());
+        assert!(page.contains(&told), "the page lacks{told}");
     }
     Ok(())
 }

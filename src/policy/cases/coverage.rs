@@ -189,7 +189,7 @@ impl Coverage {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: ", self.location, self.declaration)?;
+        write!(f, "{} {}: ", self.location, self.declaration)?;
         for (at, missing) in self.missing.iter().enumerate() {
             write!(f, "{}{missing}", if at > 0 { ", " } else { "" })?;
         }

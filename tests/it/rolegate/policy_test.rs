@@ -34,7 +34,7 @@ fn coverage_tells_what_the_cases_leave_out() {
     -- stdout
     p_test.yaml: 3 cases: 3 passed, 0 failed
     coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
-    p.rhai:1:16: role `reader` allow `GET,PUT /a`: no case asks for `PUT /a`
+    p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
     -- stderr
     ");
     insta::assert_snapshot!(covered(&["p.rhai", "--coverage", "-o", "json"]).whole());
@@ -56,7 +56,7 @@ fn less_coverage_than_asked_for_fails_and_exactly_that_much_does_not() {
     -- stdout
     p_test.yaml: 3 cases: 3 passed, 0 failed
     coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
-    p.rhai:1:16: role `reader` allow `GET,PUT /a`: no case asks for `PUT /a`
+    p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
     -- stderr
     error: the cases exercise 85.71 % of the policies, less than the 85.72 % that are asked for (--min-coverage)
     ");
@@ -119,7 +119,7 @@ fn files_count_once_for_all_cases_and_one_without_cases_is_told() {
       p/one.rhai: 0 %: rules 0 of 1, routes 0 of 1
       p/shared.rhai: 100 %: rules 2 of 2, routes 2 of 2
       p/untested.rhai: not counted, no cases are for it
-    p/one.rhai:1:1: open `GET /one`: no case is about it
+    p/one.rhai:1:1 allows `GET /one` to everyone: no case is about it
     -- stderr
     ");
 }
@@ -168,7 +168,7 @@ fn coverage_is_not_enough_when_some_cases_did_not_run() {
     p_test.yaml: 3 cases: 3 passed, 0 failed
     2 files: 3 cases: 3 passed, 0 failed
     coverage, without the files that did not run: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
-    p.rhai:1:16: role `reader` allow `GET,PUT /a`: no case asks for `PUT /a`
+    p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
     -- stderr
     error: the file has no cases: write at least one, under `cases` or `matrix`
       --> x_test.yaml

@@ -175,19 +175,22 @@ fn unasked(routes: &[Arc<Route>]) -> Vec<RouteUse> {
 
 /// What the rule declares, shortly.
 fn words(rule: &Rule) -> String {
-    if let (Subject::Role(role), Some(permission)) = (&rule.subject, &rule.permission) {
-        return format!("role `{role}` grants `{permission}`");
-    }
-    let first = rule.routes.first().map(|route| shown(route)).unwrap_or_default();
-    let more = match rule.routes.len() {
-        0 | 1 => String::new(),
-        count => format!(" and {} more", count - 1),
+    let to = match &rule.subject {
+        Subject::Anyone => "everyone".to_owned(),
+        Subject::Authenticated => "every live token".to_owned(),
+        Subject::Role(role) => format!("`{role}`"),
     };
-    match (rule.effect, &rule.subject) {
-        (Effect::Deny, _) => format!("deny `{first}`{more}"),
-        (Effect::Allow, Subject::Anyone) => format!("open `{first}`{more}"),
-        (Effect::Allow, Subject::Authenticated) => format!("authenticated `{first}`{more}"),
-        (Effect::Allow, Subject::Role(role)) => format!("role `{role}` allow `{first}`{more}"),
+    if let Some(permission) = &rule.permission {
+        return format!("grants `{permission}` to {to}");
+    }
+    let verb = match rule.effect {
+        Effect::Allow => "allows",
+        Effect::Deny => "denies",
+    };
+    let first = rule.routes.first().map(|route| shown(route)).unwrap_or_default();
+    match rule.routes.len() {
+        0 | 1 => format!("{verb} `{first}` to {to}"),
+        count => format!("{verb} `{first}` and {} more to {to}", count - 1),
     }
 }
 

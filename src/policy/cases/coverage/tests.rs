@@ -64,12 +64,12 @@ const ALL: [&str; 11] = [
 #[test]
 fn everything_is_left_out_that_no_case_is_about() {
     insta::assert_snapshot!(told(&coverage(POLICY, &["GET /x/../y as reader", "GET /none as writer"])), @r"
-    p.rhai:1:1: permission `read`: no case is about it
-    p.rhai:4:16: role `reader` grants `read`: no case is about it
-    p.rhai:5:16: role `writer` allow `ANY /w/**`: no case is about it
-    p.rhai:6:15: role `night` allow `POST /n`: no case is about it
-    p.rhai:7:1: deny `GET /w/secret`: no case is about it
-    p.rhai:8:1: open `GET /health`: no case is about it
+    p.rhai:1:1 permission `read`: no case is about it
+    p.rhai:4:16 grants `read` to `reader`: no case is about it
+    p.rhai:5:16 allows `ANY /w/**` to `writer`: no case is about it
+    p.rhai:6:15 allows `POST /n` to `night`: no case is about it
+    p.rhai:7:1 denies `GET /w/secret` to everyone: no case is about it
+    p.rhai:8:1 allows `GET /health` to everyone: no case is about it
     0 %: rules 0 of 5, routes 0 of 7, exceptions 0 of 1, conditions 0 of 4
     ");
 }
@@ -103,11 +103,11 @@ role("reader").allow("GET /**");
 role("night");
 "#;
     insta::assert_snapshot!(told(&coverage(policy, &["GET /a as reader", "GET /a as writer"])), @r"
-    p.rhai:2:16: role `reader` allow `GET /**`: it decides no case
+    p.rhai:2:16 allows `GET /**` to `reader`: it decides no case
     83.33 %: rules 2 of 3, routes 3 of 3
     ");
     insta::assert_snapshot!(told(&coverage(policy, &["GET /b as reader", "GET /a as writer"])), @r"
-    p.rhai:1:16: role `reader` allow `GET /a`: no case is about it
+    p.rhai:1:16 allows `GET /a` to `reader`: no case is about it
     66.66 %: rules 2 of 3, routes 2 of 3
     ");
 }
@@ -118,7 +118,7 @@ fn condition_that_fails_is_neither_true_nor_false() {
 role("writer"); role("night");
 "#;
     insta::assert_snapshot!(told(&coverage(policy, &["GET /a as reader"])), @r"
-    p.rhai:1:16: role `reader` allow `GET /a`: it decides no case, its condition is never true, its condition is never false
+    p.rhai:1:16 allows `GET /a` to `reader`: it decides no case, its condition is never true, its condition is never false
     25 %: rules 0 of 1, routes 1 of 1, conditions 0 of 2
     ");
 }
@@ -127,8 +127,8 @@ role("writer"); role("night");
 fn rules_at_one_place_are_told_apart() {
     let policy = r#"for name in ["reader", "writer", "night"] { role(name).allow("GET /a"); }"#;
     insta::assert_snapshot!(told(&coverage(policy, &["GET /a as writer"])), @r"
-    p.rhai:1:56: role `reader` allow `GET /a`: no case is about it
-    p.rhai:1:56: role `night` allow `GET /a`: no case is about it
+    p.rhai:1:56 allows `GET /a` to `reader`: no case is about it
+    p.rhai:1:56 allows `GET /a` to `night`: no case is about it
     33.33 %: rules 1 of 3, routes 1 of 3
     ");
 }
@@ -143,7 +143,7 @@ fn file_counts_once_for_all_policy_sets_that_it_is_part_of() {
     let requests = ["GET /b as writer", "GET /two as nobody"];
     add(&mut coverage, &policies(&[("p.rhai", shared), ("two.rhai", &two)]), &requests);
     insta::assert_snapshot!(told(&coverage), @r"
-    one.rhai:1:1: open `GET /one`: no case is about it
+    one.rhai:1:1 allows `GET /one` to everyone: no case is about it
     75 %: rules 3 of 4, routes 3 of 4
     ");
     let files: Vec<String> =
@@ -160,5 +160,5 @@ fn long_routes_are_cut_where_they_are_told() {
     let policy =
         format!("open(\"GET /{}\"); role(\"reader\"); role(\"writer\"); role(\"night\");", "é".repeat(400));
     let gap = coverage(&policy, &["GET /a as reader"]).gaps().remove(0);
-    assert_eq!(gap.declaration.chars().count(), "open ``".len() + 101);
+    assert_eq!(gap.declaration.chars().count(), "allows `` to everyone".len() + 101);
 }

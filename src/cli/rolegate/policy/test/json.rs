@@ -6,7 +6,7 @@ use super::Arguments;
 use super::suite::{FileOutcome, Outcome, Ran};
 use crate::policy::cases::CaseResult;
 use crate::policy::cases::coverage::{Counts, Gap, Share};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Prints it, and returns whether everything is as it was asked for.
@@ -14,13 +14,15 @@ pub(super) fn print(outcome: &Outcome<'_>, arguments: &Arguments, console: &mut 
     let shortfall = arguments.shortfall(outcome);
     let is_success = outcome.is_success() && shortfall.is_none();
     let files: Vec<Value> = outcome.files.iter().map(file_json).collect();
-    let mut whole = json!({
-        "passed": outcome.passed(), "failed": outcome.failed(), "success": is_success, "files": files
-    });
+    let mut whole = Map::new();
+    whole.insert("passed".to_owned(), json!(outcome.passed()));
+    whole.insert("failed".to_owned(), json!(outcome.failed()));
+    whole.insert("success".to_owned(), json!(is_success));
+    whole.insert("files".to_owned(), json!(files));
     if arguments.coverage || arguments.min_coverage.is_some() {
-        whole["coverage"] = coverage_json(outcome, shortfall.as_deref());
+        whole.insert("coverage".to_owned(), coverage_json(outcome, shortfall.as_deref()));
     }
-    console.print(&format!("{whole:#}\n"));
+    console.print(&format!("{:#}\n", Value::Object(whole)));
     is_success
 }
 
@@ -65,30 +67,31 @@ fn case_json(result: &CaseResult<'_>) -> Value {
 }
 
 fn coverage_json(outcome: &Outcome<'_>, shortfall: Option<&str>) -> Value {
-    let mut whole = counts_json(outcome.coverage.counts());
     let files = outcome.coverage.files().into_iter().map(|(file, counts)| {
         let mut counts = counts_json(counts);
-        counts["file"] = json!(&*file);
-        counts
+        counts.insert("file".to_owned(), json!(&*file));
+        Value::Object(counts)
     });
-    let untested = outcome.untested.iter().map(|file| file.to_string_lossy());
-    whole["complete"] = json!(outcome.is_complete());
-    whole["files"] = files.collect();
-    whole["untested"] = untested.collect();
-    whole["gaps"] = outcome.coverage.gaps().iter().map(gap_json).collect();
-    whole["shortfall"] = json!(shortfall);
-    whole
+    let untested = outcome.untested.iter().map(|file| json!(file.to_string_lossy()));
+    let mut whole = counts_json(outcome.coverage.counts());
+    whole.insert("complete".to_owned(), json!(outcome.is_complete()));
+    whole.insert("files".to_owned(), files.collect());
+    whole.insert("untested".to_owned(), untested.collect());
+    whole.insert("gaps".to_owned(), outcome.coverage.gaps().iter().map(gap_json).collect());
+    whole.insert("shortfall".to_owned(), json!(shortfall));
+    Value::Object(whole)
 }
 
-fn counts_json(counts: Counts) -> Value {
+fn counts_json(counts: Counts) -> Map<String, Value> {
     let share = |share: Share| json!({ "exercised": share.exercised, "all": share.all });
-    json!({
-        "percent": percent_json(counts),
-        "rules": share(counts.rules),
-        "routes": share(counts.routes),
-        "exceptions": share(counts.exceptions),
-        "conditions": share(counts.conditions),
-    })
+    let kinds = [
+        ("percent", percent_json(counts)),
+        ("rules", share(counts.rules)),
+        ("routes", share(counts.routes)),
+        ("exceptions", share(counts.exceptions)),
+        ("conditions", share(counts.conditions)),
+    ];
+    kinds.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// The percentage as the number that text shows.
