@@ -57,7 +57,8 @@ pub const HOST_ARGUMENTS_MAX: usize = 4;
 /// unless the script catches that; and, whatever the script does, when a function panics, gives more than a
 /// condition may hold, or returns when the time of the condition is up. A function cannot be interrupted: it
 /// must end by itself, soon. The message of a panic goes to the program's panic hook alone, not into
-/// decisions and logs; the text of an error goes into both, and so must not tell secrets.
+/// decisions and logs; the text of an error goes into both, and what a function was given and gave into
+/// explanations: neither should tell secrets.
 ///
 /// **What it sees.** Functions are called by every thread that decides. A condition is evaluated only when it
 /// can change the answer, so that effects of a function cannot be relied on; and a decision should follow from

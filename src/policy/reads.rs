@@ -47,6 +47,8 @@ pub enum Fact {
     Header(Arc<str>),
     /// `request.has_role(name)`
     HasRole(Arc<str>),
+    /// A function or value of the embedding program, as it was called.
+    Call(Arc<str>),
 }
 
 /// What a reading gave.
@@ -146,6 +148,7 @@ impl fmt::Display for Fact {
             Self::Query(name) => write!(f, "request.query({name:?})"),
             Self::Header(name) => write!(f, "request.header({name:?})"),
             Self::HasRole(name) => write!(f, "request.has_role({name:?})"),
+            Self::Call(call) => f.write_str(call),
         }
     }
 }

@@ -34,8 +34,13 @@ fn load_within(text: &str, limits: &ScriptLimits) -> Result<PolicySet, PolicyErr
     PolicySet::load(&[source], &RoleBindings::default(), limits)
 }
 
-/// Decides `GET /teams/a?n=5` of the token `team-a`.
 fn decide(set: &PolicySet) -> Outcome<Decision> {
+    let (principal, request, now) = asked()?;
+    Ok(set.decide(Some(&principal), &request, now))
+}
+
+/// `GET /teams/a?n=5` of the token `team-a`.
+fn asked() -> Outcome<(Principal, Request, Timestamp)> {
     let principal = Principal {
         id: TokenId::new(TokenId::MIN).ok_or("id")?,
         name: Arc::from("team-a"),
@@ -44,7 +49,7 @@ fn decide(set: &PolicySet) -> Outcome<Decision> {
     };
     let mut parts = Request::new(http::Method::GET, CanonicalPath::parse("/teams/a")?).into_parts();
     parts.query = Some("n=5".into());
-    Ok(set.decide(Some(&principal), &Request::from(parts), Timestamp::from_millis(7)))
+    Ok((principal, Request::from(parts), Timestamp::from_millis(7)))
 }
 
 /// How a `when` with this body ends: `allow`, `deny`, or why it failed. A failing `unless` must not lift.
@@ -564,6 +569,38 @@ fn many_threads_call_one_function() -> Outcome {
         assert!(threads.into_iter().all(|thread| thread.join().is_ok_and(|all| all)));
     });
     assert_eq!(calls.load(Ordering::Relaxed), 8 * 50 * 2);
+    Ok(())
+}
+
+#[test]
+fn explanation_tells_what_functions_gave() -> Outcome {
+    let host = all_kinds()?;
+    let text = "role(\"r\").allow(\"GET /teams/*\").when(|request| region() == \"us\" || is_paired(request.time));\n\
+                role(\"r\").allow(\"GET /teams/a\").when(|request| [1].some(|n| joined([\"a\"], ()) == \"b\"));\n\
+                role(\"r\").allow(\"GET /teams/{team}\").when(|request| is_of(request, request.token) && team_of(\"x\") == ());";
+    let set = load(text, &host)?;
+    let (principal, request, now) = asked()?;
+    let explained = set.explain(Some(&principal), &request, now).to_string();
+    insta::assert_snapshot!(explained, @r#"
+    denied: GET /teams/a, for no rule allows it
+      token 100000000000000 "team-a" with the role r
+      at 1970-01-01T00:00:00.007Z, policy version 5415d46f9c84db57
+
+    nearly:
+      p.rhai:1:11 allows `GET /teams/*` to `r`
+          its `when` is false
+            region() = "eu-west-1"
+            request.time = 7
+            is_paired(7) = false
+      p.rhai:2:11 allows `GET /teams/a` to `r`
+          its `when` is false
+            joined(["a"], ()) = "a"
+      p.rhai:3:11 allows `GET /teams/{team}` to `r`
+          its `when` failed: `team_of`: `x` belongs to no team (line 3, column 86)
+            request.token = a token
+            is_of(a request, a token) = true
+            team_of("x") fails: `team_of`: `x` belongs to no team
+    "#);
     Ok(())
 }
 

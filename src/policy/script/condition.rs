@@ -35,6 +35,10 @@ pub(super) struct RequestView(Arc<ConditionInput>);
 pub(super) struct TokenView(Arc<ConditionInput>);
 
 impl RequestView {
+    pub(super) fn input(&self) -> &ConditionInput {
+        &self.0
+    }
+
     pub(super) fn request(&self) -> &Request {
         &self.0.request
     }
@@ -119,7 +123,11 @@ impl ScriptCondition {
     }
 
     fn call(&self, request: RequestView) -> Outcome<Dynamic> {
-        let options = CallFnOptions::new().eval_ast(false).rewind_scope(false);
+        let mut options = CallFnOptions::new().eval_ast(false).rewind_scope(false);
+        if request.0.reads.is_some() {
+            // What the program's functions give is noted too; they are not given the request.
+            options = options.with_tag(request.clone());
+        }
         let (scope, name) = (&mut Scope::new(), &self.name);
         if self.captured.is_empty() {
             // A tuple stays on the stack.

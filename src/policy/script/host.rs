@@ -2,6 +2,7 @@
 
 use super::condition::{RequestView, TokenView};
 use super::guard::{self, Hit};
+use super::notes::noted_call;
 use super::sandbox::type_in_words;
 use super::source::{SourceText, line_and_column};
 use super::{Limits, lint};
@@ -34,12 +35,16 @@ pub(super) fn register(engine: &mut Engine, host: &HostFunctions) {
         match entry {
             Entry::Value(value) => {
                 let value = dynamic(value.clone());
-                engine.register_fn(&**name, move || value.clone());
+                let called = Arc::clone(name);
+                register_as(engine, name, 0, move |context, _| {
+                    noted_call(context, &called, &[], Ok(value.clone()))
+                });
             }
             Entry::Function(function) => {
                 let (called, function) = (Arc::clone(name), Arc::clone(function));
                 register_as(engine, name, function.arguments(), move |context, arguments| {
-                    call(context, &called, &*function, arguments)
+                    let outcome = call(context, &called, &*function, arguments);
+                    noted_call(context, &called, arguments, outcome)
                 });
             }
         }

@@ -1,9 +1,10 @@
 //! Notes what conditions read, when somebody wants to know it. Nobody does while requests are decided.
 
-use super::condition::Outcome;
+use super::condition::{Outcome, RequestView};
+use super::lint::printable;
 use crate::policy::declaration::ConditionInput;
-use crate::policy::reads::{Fact, Seen};
-use rhai::Dynamic;
+use crate::policy::reads::{Fact, READ_MAX_BYTES, Seen};
+use rhai::{Dynamic, NativeCallContext};
 use std::sync::Arc;
 
 /// The value, noted as what the fact is.
@@ -27,6 +28,22 @@ pub(super) fn noted_by_name(
             Err(error) => Seen::Failed(super::condition::message(error)),
         };
         reads.note(fact(Arc::from(name)), seen);
+    }
+    outcome
+}
+
+/// The outcome of a function of the embedding program, noted with what it was given.
+pub(super) fn noted_call(
+    context: &NativeCallContext<'_>,
+    name: &str,
+    arguments: &[Dynamic],
+    outcome: Outcome<Dynamic>,
+) -> Outcome<Dynamic> {
+    // The run carries its request only while it is explained.
+    if let Some(request) = context.global_runtime_state().tag.read_lock::<RequestView>() {
+        let given: Vec<String> = arguments.iter().map(|argument| seen(argument).to_string()).collect();
+        let call = printable(&format!("{name}({})", given.join(", ")), READ_MAX_BYTES);
+        return noted_by_name(request.input(), Fact::Call, &call, outcome);
     }
     outcome
 }
