@@ -6,13 +6,19 @@ use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenRecord};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The tokens of one store, in memory.
 #[derive(Debug, Default)]
 pub struct TokenIndex {
-    maps: RwLock<Maps>,
+    /// What authentication looks at: it takes no lock, so that neither other requests nor a change can hold it up.
+    // A probe of this map takes a time that depends on the digest alone. Whoever guesses a secret does
+    // not choose the bytes of its SHA-256, so how far a comparison went tells nothing about the secret.
+    by_digest: papaya::HashMap<TokenDigest, Arc<Entry>, BuildHasherDefault<DigestHasher>>,
+    /// What changes and lists look at. Whoever changes `by_digest` holds this lock.
+    orders: RwLock<Orders>,
     /// How many tokens an operator chose: while there is none, no chosen text needs a look-up.
     chosen: AtomicUsize,
 }
@@ -35,10 +41,7 @@ pub enum Unauthenticated {
 }
 
 #[derive(Debug, Default)]
-struct Maps {
-    // A probe of this map takes a time that depends on the digest alone. Whoever guesses a secret does
-    // not choose the bytes of its SHA-256, so how far a comparison went tells nothing about the secret.
-    by_digest: HashMap<TokenDigest, Arc<Entry>>,
+struct Orders {
     by_id: HashMap<TokenId, Arc<Entry>>,
     by_age: BTreeMap<(Timestamp, TokenId), Arc<Entry>>,
 }
@@ -50,6 +53,10 @@ struct Entry {
     /// Set when the token is first seen expired and never cleared: a clock that jumps back does not revive it.
     seen_expired: AtomicBool,
 }
+
+/// Takes the first bytes of a digest for its hash. They are as random as any: nobody chooses a token by them.
+#[derive(Clone, Copy, Debug, Default)]
+struct DigestHasher(u64);
 
 impl TokenIndex {
     /// An index without tokens.
@@ -85,75 +92,91 @@ impl TokenIndex {
             return Err(Unauthenticated::Unknown);
         }
         let digest = secret.digest();
-        let maps = self.maps.read();
-        let entry = maps.by_digest.get(&digest).ok_or(Unauthenticated::Unknown)?;
-        if entry.is_expired(now) {
-            return Err(Unauthenticated::Expired(entry.record.id));
+        let by_digest = self.by_digest.pin();
+        let entry = by_digest.get(&digest).ok_or(Unauthenticated::Unknown)?;
+        if entry.is_live(now) {
+            return Ok(entry.principal.clone());
         }
-        Ok(entry.principal.clone())
+        let id = entry.record.id;
+        // An update may have put another entry in this one's place since, with the mark as it was before.
+        let successor = by_digest.get(&digest).filter(|successor| successor.record.id == id);
+        successor.inspect(|successor| successor.seen_expired.store(true, Ordering::SeqCst));
+        Err(Unauthenticated::Expired(id))
     }
 
     /// Adds a token; one that has the same id or the same digest makes room for it.
     pub fn insert(&self, record: TokenRecord) {
-        let maps = &mut *self.maps.write();
-        let same_id = maps.by_id.get(&record.id).map(|entry| entry.record.id);
-        let same_digest = maps.by_digest.get(&record.digest).map(|entry| entry.record.id);
-        for id in [same_id, same_digest].into_iter().flatten() {
-            self.take(maps, id);
+        let orders = &mut *self.orders.write();
+        let same_digest = self.by_digest.pin().get(&record.digest).map(|entry| entry.record.id);
+        let displaced = [Some(record.id), same_digest].map(|id| orders.take(id?));
+        let entry = Arc::new(Entry::new(record, false));
+        for former in displaced.iter().flatten().filter(|former| former.record.digest != entry.record.digest)
+        {
+            self.by_digest.pin().remove(&former.record.digest);
         }
-        self.put(maps, Entry::new(record, false));
+        self.put(orders, &entry);
+        displaced.iter().flatten().for_each(|former| self.forget_kind(former));
     }
 
     /// Replaces the token that has this id and this digest; `false` when there is none. A token that was
     /// seen expired stays so, whatever its new expiry says.
     pub fn update(&self, record: TokenRecord) -> bool {
-        let maps = &mut *self.maps.write();
-        if maps.by_id.get(&record.id).is_none_or(|entry| entry.record.digest != record.digest) {
+        let orders = &mut *self.orders.write();
+        if orders.by_id.get(&record.id).is_none_or(|entry| entry.record.digest != record.digest) {
             return false;
         }
-        let Some(before) = self.take(maps, record.id) else { return false };
-        self.put(maps, Entry::new(record, before.seen_expired.load(Ordering::Relaxed)));
+        let Some(before) = orders.take(record.id) else { return false };
+        let entry = Arc::new(Entry::new(record, before.seen_expired.load(Ordering::SeqCst)));
+        self.put(orders, &entry);
+        // Whoever saw the former entry expired meanwhile has either marked it by now, or will find the new one.
+        if before.seen_expired.load(Ordering::SeqCst) {
+            entry.seen_expired.store(true, Ordering::SeqCst);
+        }
+        self.forget_kind(&before);
         true
     }
 
     /// Removes a token. When this returns, the token authenticates nobody any more.
     pub fn remove(&self, id: TokenId) -> Option<TokenRecord> {
-        let entry = self.take(&mut self.maps.write(), id)?;
+        let orders = &mut *self.orders.write();
+        let entry = orders.take(id)?;
+        self.by_digest.pin().remove(&entry.record.digest);
+        self.forget_kind(&entry);
         Some(entry.record.clone())
     }
 
     /// Whether the token with this id would be let in at `now`.
     pub fn is_live(&self, id: TokenId, now: Timestamp) -> bool {
-        self.maps.read().by_id.get(&id).is_some_and(|entry| !entry.is_expired(now))
+        self.orders.read().by_id.get(&id).is_some_and(|entry| entry.is_live(now))
     }
 
     /// The token with this id.
     pub fn get(&self, id: TokenId) -> Option<TokenRecord> {
-        self.maps.read().by_id.get(&id).map(|entry| entry.record.clone())
+        self.orders.read().by_id.get(&id).map(|entry| entry.record.clone())
     }
 
     /// The token with this digest.
     pub fn get_by_digest(&self, digest: &TokenDigest) -> Option<TokenRecord> {
-        self.maps.read().by_digest.get(digest).map(|entry| entry.record.clone())
+        self.by_digest.pin().get(digest).map(|entry| entry.record.clone())
     }
 
     /// All tokens, the oldest first, and by id where they are of one age.
     pub fn list(&self) -> Vec<TokenRecord> {
         // The entries are shared out under the lock and copied after it, so that writers wait briefly.
-        let entries: Vec<Arc<Entry>> = self.maps.read().by_age.values().map(Arc::clone).collect();
+        let entries: Vec<Arc<Entry>> = self.orders.read().by_age.values().map(Arc::clone).collect();
         entries.iter().map(|entry| entry.record.clone()).collect()
     }
 
     /// Looks at each role of each token that is live at `now`.
     pub fn each_role(&self, now: Timestamp, mut look: impl FnMut(&RoleName)) {
-        let maps = self.maps.read();
-        let live = maps.by_id.values().filter(|entry| !entry.record.is_expired(now));
+        let orders = self.orders.read();
+        let live = orders.by_id.values().filter(|entry| !entry.record.is_expired(now));
         live.flat_map(|entry| &entry.record.roles).for_each(&mut look);
     }
 
     /// How many tokens there are, the expired ones among them.
     pub fn len(&self) -> usize {
-        self.maps.read().by_id.len()
+        self.orders.read().by_id.len()
     }
 
     /// Whether there are no tokens.
@@ -161,23 +184,29 @@ impl TokenIndex {
         self.len() == 0
     }
 
-    fn put(&self, maps: &mut Maps, entry: Entry) {
+    /// Puts an entry in its places. In `by_digest` it follows another one in one step: a token that is changed
+    /// is known all the while.
+    fn put(&self, orders: &mut Orders, entry: &Arc<Entry>) {
         if entry.record.kind == SecretKind::Chosen {
-            self.chosen.fetch_add(1, Ordering::Release);
+            self.chosen.fetch_add(1, Ordering::SeqCst);
         }
-        let entry = Arc::new(entry);
-        maps.by_age.insert((entry.record.created, entry.record.id), Arc::clone(&entry));
-        maps.by_id.insert(entry.record.id, Arc::clone(&entry));
-        maps.by_digest.insert(entry.record.digest, entry);
+        orders.by_age.insert((entry.record.created, entry.record.id), Arc::clone(entry));
+        orders.by_id.insert(entry.record.id, Arc::clone(entry));
+        self.by_digest.pin().insert(entry.record.digest, Arc::clone(entry));
     }
 
-    fn take(&self, maps: &mut Maps, id: TokenId) -> Option<Arc<Entry>> {
-        let entry = maps.by_id.remove(&id)?;
-        maps.by_digest.remove(&entry.record.digest);
-        maps.by_age.remove(&(entry.record.created, id));
+    /// Counts one token less, once it is in none of its places any more.
+    fn forget_kind(&self, entry: &Entry) {
         if entry.record.kind == SecretKind::Chosen {
-            self.chosen.fetch_sub(1, Ordering::Release);
+            self.chosen.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+}
+
+impl Orders {
+    fn take(&mut self, id: TokenId) -> Option<Arc<Entry>> {
+        let entry = self.by_id.remove(&id)?;
+        self.by_age.remove(&(entry.record.created, id));
         Some(entry)
     }
 }
@@ -187,15 +216,27 @@ impl Entry {
         Self { principal: record.principal(), record, seen_expired: AtomicBool::new(seen_expired) }
     }
 
-    fn is_expired(&self, now: Timestamp) -> bool {
+    fn is_live(&self, now: Timestamp) -> bool {
         if self.seen_expired.load(Ordering::Relaxed) {
-            return true;
+            return false;
         }
-        let expired = self.record.is_expired(now);
-        if expired {
-            self.seen_expired.store(true, Ordering::Relaxed);
+        let is_expired = self.record.is_expired(now);
+        if is_expired {
+            self.seen_expired.store(true, Ordering::SeqCst);
         }
-        expired
+        !is_expired
+    }
+}
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -396,5 +437,42 @@ mod tests {
             assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
         });
         assert!(index.is_empty() && index.remove(records[0].id).is_none());
+    }
+
+    #[test]
+    fn token_is_known_all_the_while_it_is_updated() {
+        let credential = Credential::read(CHOSEN);
+        let (index, record) = index_with(&credential, None);
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut admitted = 0;
+                while !is_over.load(Ordering::SeqCst) || admitted == 0 {
+                    assert_eq!(index.authenticate(&credential, at(0)).map(|known| known.id), Ok(record.id));
+                    admitted += 1;
+                }
+            });
+            for number in 0..2_000 {
+                assert!(index.update(TokenRecord { updated: at(number), ..record.clone() }));
+                index.insert(TokenRecord { updated: at(number), ..record.clone() });
+            }
+            is_over.store(true, Ordering::SeqCst);
+            reader.join().unwrap();
+        });
+        assert_eq!((index.len(), index.chosen.load(Ordering::SeqCst)), (1, 1));
+    }
+
+    #[test]
+    fn token_that_is_seen_expired_during_an_update_stays_so() {
+        for _ in 0..500 {
+            let credential = generated();
+            let (index, record) = index_with(&credential, Some(1_000));
+            let refused = thread::scope(|scope| {
+                let reader = scope.spawn(|| index.authenticate(&credential, at(2_000)).is_err());
+                assert!(index.update(TokenRecord { expires: Some(at(9_000)), ..record.clone() }));
+                reader.join().unwrap()
+            });
+            assert_eq!(index.authenticate(&credential, at(500)).is_err(), refused);
+        }
     }
 }

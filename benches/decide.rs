@@ -1,0 +1,512 @@
+//! What a decision costs, as ratios: the gate against the least that any gate has to do, a condition against a bare
+//! call of the script engine, one thread against several, and what it takes to load many rules.
+//!
+//! `cargo bench --bench decide`, or with `-- --json FILE` to keep the figures.
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(clippy::indexing_slicing, reason = "numbers are made below the lengths that they index")]
+
+use hashbrown::HashTable;
+use rolegate::CanonicalPath;
+use rolegate::audit::MemoryAudit;
+use rolegate::engine::{Answer, Engine};
+use rolegate::policy::{Limits, PolicySet, RoleBindings, ScriptLimits, Source};
+use rolegate::request::{Credential, Request, RequestParts};
+use rolegate::store::Store as _;
+use rolegate::store::memory::MemoryStore;
+use rolegate::time::Timestamp;
+use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use rustc_hash::{FxBuildHasher, FxHasher};
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::hash::Hasher as _;
+use std::hint::black_box;
+use std::io::{Write as _, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+const SIZES: [usize; 4] = [10, 1_000, 10_000, 100_000];
+const ROLES: usize = 100;
+const TOKENS: usize = 1_000;
+/// Random requests that are made beforehand, and then made in turn.
+const REQUESTS: usize = 65_536;
+/// What is compared is measured in turn, this many times; the medians count.
+const ROUNDS: usize = 31;
+const ROUND_REQUESTS: usize = 40_000;
+const THREAD_ROUNDS: usize = 9;
+const THREAD_ROUND: Duration = Duration::from_millis(200);
+/// Rhai tells places in scripts of at most so many lines.
+const LINES_PER_FILE: usize = 25_000;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// An engine, requests that it permits, and the least that a gate would have to do for them.
+struct World {
+    engine: Engine,
+    floor: Floor,
+    requests: Vec<Request>,
+    now: Timestamp,
+}
+
+/// A hash map of digests, and the simplest trie: one node a segment, one rule a route, no methods, no roles.
+#[derive(Default)]
+struct Floor {
+    tokens: HashMap<[u8; 32], usize, FxBuildHasher>,
+    edges: HashTable<(usize, Box<str>, usize)>,
+    nodes: Vec<FloorNode>,
+}
+
+#[derive(Default)]
+struct FloorNode {
+    any: Option<usize>,
+    rule: Option<usize>,
+}
+
+/// Nanoseconds of the floor and of the gate.
+#[derive(Clone, Copy)]
+struct Pair {
+    floor_ns: f64,
+    ours_ns: f64,
+    ratio: f64,
+}
+
+/// Random numbers, the same in every run.
+struct Numbers(u64);
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--test") {
+        // `cargo test --benches` only wants to know that this starts.
+        return Ok(());
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--load") {
+        return load(arguments.get(at + 1).map_or("", String::as_str));
+    }
+    let mut json = String::from("{\"decide\": [");
+    decisions(&mut json)?;
+    json.push_str("], ");
+    conditions(&mut json)?;
+    threads(&mut json)?;
+    loading(&mut json)?;
+    json.push_str("}\n");
+    if let Some(at) = arguments.iter().position(|argument| argument == "--json") {
+        std::fs::write(arguments.get(at + 1).ok_or("--json needs a file")?, json)?;
+    }
+    Ok(())
+}
+
+/// The gate against the floor, at each size, for one request over and over and for random ones.
+fn decisions(json: &mut String) -> Outcome<()> {
+    writeln!(
+        stdout(),
+        "authenticate + authorize, against SHA-256 + one hash-map probe + one trie walk; medians of {ROUNDS} rounds\n"
+    )?;
+    writeln!(stdout(), "   rules          floor     ours   ratio (limit 2)")?;
+    let mut hot_ns = Vec::new();
+    for (at, size) in SIZES.into_iter().enumerate() {
+        let world = World::new(size)?;
+        let hot = world.compare(&world.requests[..1]);
+        let random = world.compare(&world.requests);
+        for (kind, pair) in [("hot", hot), ("random", random)] {
+            let Pair { floor_ns, ours_ns, ratio } = pair;
+            writeln!(stdout(), "{size:8} {kind:6} {floor_ns:5.0} ns {ours_ns:5.0} ns   {ratio:5.2}")?;
+        }
+        hot_ns.push(hot.ours_ns);
+        let separator = if at == 0 { "" } else { ", " };
+        write!(
+            json,
+            "{separator}{{\"rules\": {size}, \"hot\": {}, \"random\": {}}}",
+            hot.json(),
+            random.json()
+        )?;
+    }
+    let growth = hot_ns.last().copied().unwrap_or_default() / hot_ns[0];
+    writeln!(
+        stdout(),
+        "\nthe hot request at {} rules against {}: {growth:.2} (limit 1.5)\n",
+        SIZES[3],
+        SIZES[0]
+    )?;
+    Ok(())
+}
+
+impl World {
+    fn new(size: usize) -> Outcome<Self> {
+        let policies = PolicySet::load(&sources(size, Kind::Plain), &RoleBindings::default(), &limits())?;
+        let now = Timestamp::from(SystemTime::now());
+        let store = MemoryStore::new();
+        let mut floor = Floor { nodes: vec![FloorNode::default()], ..Floor::default() };
+        let mut secrets = Vec::new();
+        for number in 0..TOKENS {
+            let text = format!("the-secret-of-token-number-{number}");
+            let (secret, kind) = Secret::parse(&text)?;
+            let role = RoleName::parse(&format!("role-{}", number % ROLES))?;
+            let record = record(secret.digest(), kind, number, role, now)?;
+            floor.tokens.insert(*record.digest.as_bytes(), number);
+            let _ = store.insert(&record)?;
+            secrets.push((secret, kind));
+        }
+        for rule in 0..size {
+            floor.add(&pattern(rule), rule);
+        }
+        let engine = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, now)?;
+        let mut numbers = Numbers::new();
+        let requests = (0..REQUESTS).map(|_| {
+            let rule = numbers.below(size);
+            // A token of the role that the rule is about.
+            let token = rule % ROLES + ROLES * numbers.below(TOKENS / ROLES);
+            let path = pattern(rule).replace("{id}", &numbers.below(1_000_000).to_string());
+            request(&path, &secrets[token])
+        });
+        let requests: Vec<Request> = requests.collect::<Outcome<_>>()?;
+        let world = Self { engine, floor, requests, now };
+        for request in &world.requests {
+            if !world.ours(request) || world.floor.decide(request).is_none() {
+                return Err(format!("{request:?} is not permitted").into());
+            }
+        }
+        Ok(world)
+    }
+
+    fn ours(&self, request: &Request) -> bool {
+        matches!(self.engine.check(request, self.now), Answer::Permitted(_))
+    }
+
+    fn compare(&self, requests: &[Request]) -> Pair {
+        let mut at = 0;
+        Pair::of(ROUNDS, |is_ours| {
+            let from = if is_ours { at } else { at + requests.len() / 2 };
+            let started = Instant::now();
+            for number in from..from + ROUND_REQUESTS {
+                let request = &requests[number % requests.len()];
+                if is_ours {
+                    black_box(self.ours(black_box(request)));
+                } else {
+                    black_box(self.floor.decide(black_box(request)));
+                }
+            }
+            at += ROUND_REQUESTS / 2;
+            nanoseconds(started.elapsed(), ROUND_REQUESTS)
+        })
+    }
+}
+
+impl Floor {
+    fn add(&mut self, pattern: &str, rule: usize) {
+        let mut node = 0;
+        for segment in pattern.split('/').skip(1) {
+            let known =
+                if segment.starts_with('{') { self.nodes[node].any } else { self.child(node, segment) };
+            node = known.unwrap_or_else(|| {
+                let child = self.nodes.len();
+                self.nodes.push(FloorNode::default());
+                if segment.starts_with('{') {
+                    self.nodes[node].any = Some(child);
+                } else {
+                    let hasher = |edge: &(usize, Box<str>, usize)| hash(edge.0, &edge.1);
+                    self.edges.insert_unique(hash(node, segment), (node, segment.into(), child), hasher);
+                }
+                child
+            });
+        }
+        self.nodes[node].rule = Some(rule);
+    }
+
+    fn child(&self, node: usize, segment: &str) -> Option<usize> {
+        let edge = self.edges.find(hash(node, segment), |edge| edge.0 == node && *edge.1 == *segment);
+        edge.map(|edge| edge.2)
+    }
+
+    fn decide(&self, request: &Request) -> Option<usize> {
+        let Credential::Token(secret, _) = request.credential() else { return None };
+        let digest: [u8; 32] = Sha256::digest(secret.expose()).into();
+        black_box(self.tokens.get(&digest)?);
+        let mut node = 0;
+        for segment in request.path().as_str().split('/').skip(1) {
+            node = self.child(node, segment).or(self.nodes[node].any)?;
+        }
+        self.nodes[node].rule
+    }
+}
+
+/// A condition against a bare call of the same function with one argument.
+fn conditions(json: &mut String) -> Outcome<()> {
+    const CONDITION: &str = r#"request.param("name") != "core""#;
+    #[derive(Clone)]
+    struct View(Arc<Request>);
+
+    let mut engine = rhai::Engine::new_raw();
+    engine
+        .register_type_with_name::<View>("request")
+        .register_fn("!=", |one: rhai::ImmutableString, other: rhai::ImmutableString| one != other)
+        .register_fn("param", |view: &mut View, _name: &str| -> rhai::Dynamic {
+            let segment = view.0.path().segments().nth(1).unwrap_or_default();
+            rhai::ImmutableString::from(segment).into()
+        });
+    let tree = engine.compile(format!("fn condition(request) {{ {CONDITION} }}"))?;
+
+    let text = format!("role(\"role-0\").allow(\"POST /packs/{{name}}\").when(|request| {CONDITION});");
+    let source = Source { name: Arc::from("conditions.rhai"), text };
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), &limits())?;
+    let now = Timestamp::from(SystemTime::now());
+    let (secret, kind) = Secret::parse("the-secret-of-this-benchmark")?;
+    let store = MemoryStore::new();
+    let _ = store.insert(&record(secret.digest(), kind, 0, RoleName::parse("role-0")?, now)?)?;
+    let engine_of_ours = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, now)?;
+    let mut parts = request("/packs/other", &(secret, kind))?.into_parts();
+    parts.method = http::Method::POST;
+    let request = Request::from(parts);
+    let view = View(Arc::new(request.clone()));
+
+    let pair = Pair::of(ROUNDS, |is_ours| {
+        let started = Instant::now();
+        for _ in 0..ROUND_REQUESTS / 8 {
+            let permitted = if is_ours {
+                matches!(engine_of_ours.check(black_box(&request), now), Answer::Permitted(_))
+            } else {
+                let argument = black_box(&view).clone();
+                engine.call_fn(&mut rhai::Scope::new(), &tree, "condition", (argument,)).unwrap_or(false)
+            };
+            assert!(permitted, "the condition is true");
+        }
+        nanoseconds(started.elapsed(), ROUND_REQUESTS / 8)
+    });
+    let Pair { floor_ns, ours_ns, ratio } = pair;
+    writeln!(
+        stdout(),
+        "authenticate + authorize with a condition, against a bare call of the same function\n"
+    )?;
+    writeln!(stdout(), "                  call     ours   ratio (limit 2)")?;
+    writeln!(stdout(), "         {CONDITION}")?;
+    writeln!(stdout(), "                {floor_ns:5.0} ns {ours_ns:5.0} ns   {ratio:5.2}\n")?;
+    write!(json, "\"condition\": {}, ", pair.json())?;
+    Ok(())
+}
+
+/// Decisions per second of several threads against one.
+fn threads(json: &mut String) -> Outcome<()> {
+    let world = World::new(SIZES[2])?;
+    let cores = std::thread::available_parallelism()?;
+    writeln!(stdout(), "decisions per second, {cores} cores, medians of {THREAD_ROUNDS} rounds\n")?;
+    writeln!(stdout(), "                     1 thread      2 threads      4 threads")?;
+    write!(json, "\"threads\": {{\"cores\": {cores}")?;
+    for (kind, key, requests) in [
+        ("each its own token", "own_token", &world.requests[..]),
+        ("all one token", "one_token", &world.requests[..1]),
+    ] {
+        let mut rates = [const { Vec::new() }; 3];
+        for _ in 0..THREAD_ROUNDS {
+            for (rates, threads) in rates.iter_mut().zip([1, 2, 4]) {
+                rates.push(world.rate(threads, requests));
+            }
+        }
+        let [one, two, four] = rates.map(median);
+        writeln!(
+            stdout(),
+            "{kind:19} {one:10.0}  {two:10.0} {:4.2}  {four:10.0} {:4.2}",
+            two / one,
+            four / one
+        )?;
+        write!(json, ", \"{key}\": {{\"one\": {one:.0}, \"two\": {two:.0}, \"four\": {four:.0}}}")?;
+    }
+    json.push_str("}, ");
+    writeln!(stdout())?;
+    Ok(())
+}
+
+impl World {
+    /// Decisions per second of so many threads, each with requests of its own where there are enough.
+    fn rate(&self, threads: usize, requests: &[Request]) -> f64 {
+        let (stop, decisions) = (AtomicBool::new(false), AtomicU64::new(0));
+        // A request belongs to one connection: no two threads share one.
+        let own: Vec<Vec<Request>> = (0..threads)
+            .map(|thread| {
+                let mine = requests.iter().skip(thread).step_by(threads.min(requests.len())).take(512);
+                mine.map(|request| Request::from(RequestParts::clone(&request.clone().into_parts())))
+                    .collect()
+            })
+            .collect();
+        let started = Instant::now();
+        std::thread::scope(|scope| {
+            for own in &own {
+                let (stop, decisions) = (&stop, &decisions);
+                scope.spawn(move || {
+                    let mut count = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        own.iter().for_each(|request| {
+                            black_box(self.ours(black_box(request)));
+                        });
+                        count += own.len() as u64;
+                    }
+                    decisions.fetch_add(count, Ordering::Relaxed);
+                });
+            }
+            std::thread::sleep(THREAD_ROUND);
+            stop.store(true, Ordering::Relaxed);
+        });
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let decisions = decisions.load(Ordering::Relaxed) as f64;
+        decisions / started.elapsed().as_secs_f64()
+    }
+}
+
+/// What loading takes, each in a process of its own.
+fn loading(json: &mut String) -> Outcome<()> {
+    writeln!(
+        stdout(),
+        "loading {} rules, one a line, in a process of its own (limits 2 s, 150 MiB)\n",
+        SIZES[3]
+    )?;
+    json.push_str("\"load\": {");
+    for (at, (what, key)) in
+        [("without conditions", "plain"), ("each with a condition", "conditional")].into_iter().enumerate()
+    {
+        let output = std::process::Command::new(std::env::current_exe()?).args(["--load", key]).output()?;
+        let text = String::from_utf8(output.stdout)?;
+        if !output.status.success() {
+            return Err(format!("loading failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+        let mut next = || numbers.next().ok_or("too little was told")?.map_err(Box::<dyn Error>::from);
+        let (ms, kept, peak) = (next()?, next()?, next()?);
+        writeln!(stdout(), "{what:22} {ms:5} ms, {kept:4} MiB kept, {peak:4} MiB at most")?;
+        let separator = if at == 0 { "" } else { ", " };
+        write!(json, "{separator}\"{key}\": {{\"ms\": {ms}, \"kept_mib\": {kept}, \"peak_mib\": {peak}}}")?;
+    }
+    json.push('}');
+    Ok(())
+}
+
+/// Loads the largest policy and tells milliseconds, and MiB of memory that are resident after it and at the peak.
+fn load(kind: &str) -> Outcome<()> {
+    let kind = if kind == "conditional" { Kind::Conditional } else { Kind::Plain };
+    let sources = sources(SIZES[3], kind);
+    let before = resident_mib("VmRSS:")?;
+    let started = Instant::now();
+    let policies = PolicySet::load(&sources, &RoleBindings::default(), &limits())?;
+    let ms = started.elapsed().as_millis();
+    let (after, peak) = (resident_mib("VmRSS:")?, resident_mib("VmHWM:")?);
+    assert_eq!(policies.rules().len(), SIZES[3], "every rule is there");
+    writeln!(stdout(), "{ms} {} {}", after.saturating_sub(before), peak.saturating_sub(before))?;
+    Ok(())
+}
+
+fn resident_mib(field: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Conditional,
+}
+
+/// So many rules, one a line: each role may call its own part of a tree of routes.
+fn sources(size: usize, kind: Kind) -> Vec<Source> {
+    let lines: Vec<String> = (0..size)
+        .map(|rule| {
+            let condition = match kind {
+                Kind::Plain => "",
+                Kind::Conditional => ".when(|request| request.param(\"id\") != \"core\")",
+            };
+            format!("role(\"role-{}\").allow(\"GET {}\"){condition};\n", rule % ROLES, pattern(rule))
+        })
+        .collect();
+    let files = lines.chunks(LINES_PER_FILE).enumerate();
+    files.map(|(at, lines)| Source { name: format!("{at}.rhai").into(), text: lines.concat() }).collect()
+}
+
+fn pattern(rule: usize) -> String {
+    format!("/api/service-{}/resource-{}/{{id}}", rule % 317, rule)
+}
+
+fn limits() -> ScriptLimits {
+    ScriptLimits { load: Limits { functions: SIZES[3], ..Limits::LOAD }, ..ScriptLimits::default() }
+}
+
+fn record(
+    digest: TokenDigest,
+    kind: SecretKind,
+    number: usize,
+    role: RoleName,
+    now: Timestamp,
+) -> Outcome<TokenRecord> {
+    Ok(TokenRecord {
+        id: TokenId::new(TokenId::MIN + number as u64).ok_or("no id")?,
+        digest,
+        kind,
+        origin: TokenOrigin::Api,
+        name: format!("token {number}"),
+        description: None,
+        roles: vec![role],
+        dedicated_subject: None,
+        created: now,
+        updated: now,
+        expires: None,
+    })
+}
+
+fn request(path: &str, (secret, kind): &(Secret, SecretKind)) -> Outcome<Request> {
+    let mut parts = Request::new(http::Method::GET, CanonicalPath::parse(path)?).into_parts();
+    parts.credential = Credential::Token(secret.clone(), *kind);
+    Ok(Request::from(parts))
+}
+
+impl Pair {
+    /// Measures both in turn. The ratio is that of each round, so that what slows the machine down for a while
+    /// slows both.
+    fn of(rounds: usize, mut measure: impl FnMut(bool) -> f64) -> Self {
+        let (mut floor, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for round in 0..=rounds {
+            let (floor_ns, ours_ns) = (measure(false), measure(true));
+            // The first round only warms up.
+            if round > 0 {
+                floor.push(floor_ns);
+                ours.push(ours_ns);
+                ratios.push(ours_ns / floor_ns);
+            }
+        }
+        Self { floor_ns: median(floor), ours_ns: median(ours), ratio: median(ratios) }
+    }
+
+    fn json(&self) -> String {
+        let Self { floor_ns, ours_ns, ratio } = self;
+        format!("{{\"floor_ns\": {floor_ns:.1}, \"ours_ns\": {ours_ns:.1}, \"ratio\": {ratio:.3}}}")
+    }
+}
+
+impl Numbers {
+    const fn new() -> Self {
+        Self(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// A number below `end`, by xorshift.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).unwrap_or(0) % end
+    }
+}
+
+fn hash(parent: usize, text: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    hasher.write_usize(parent);
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+fn nanoseconds(elapsed: Duration, times: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    let times = times as f64;
+    elapsed.as_secs_f64() * 1e9 / times
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
