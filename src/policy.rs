@@ -5,6 +5,7 @@ mod access;
 pub mod cases;
 mod check;
 mod compile;
+mod decide;
 pub(crate) mod declaration;
 pub(crate) mod error;
 mod explain;
@@ -34,16 +35,15 @@ pub use script::{
     ScriptLimits, Source,
 };
 
-use crate::decision::{ConditionOutcome, Decision, Denial, PolicyVersion, RuleId, Verdict};
+use crate::decision::{Decision, PolicyVersion, RuleId};
 use crate::request::{MethodSet, Request};
-use crate::time::Timestamp;
-use crate::token::{Principal, RoleName};
-use declaration::{Condition, ConditionInput, EffectiveRoles, Grant};
+use crate::token::RoleName;
+use declaration::{Condition, Grant};
 use roles::{RoleIndex, RoleSet, RoleTable};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use table::{Entry, Table};
+use table::{GrantedTable, Table};
 
 /// All policies of an engine, compiled. Immutable: a reload makes another one.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub struct PolicySet {
     roles: Arc<RoleTable>,
     permissions: HashMap<Arc<str>, Permission>,
     holders: HashMap<Arc<str>, RoleSet>,
+    granted: GrantedTable,
     version: PolicyVersion,
 }
 
@@ -114,14 +115,6 @@ pub struct CustomRole {
     pub location: Location,
 }
 
-/// What the first walk over the table finds.
-#[derive(Default)]
-struct Found {
-    allow: Option<u32>,
-    deny: Option<u32>,
-    has_conditions: bool,
-}
-
 impl PolicySet {
     /// Runs policy scripts and compiles what they declare, together with what the configuration adds.
     ///
@@ -164,35 +157,6 @@ impl PolicySet {
             Some(set) if problems.is_empty() => Ok(set),
             _ => Err(check::with_lines(problems, &loaded.sources)),
         }
-    }
-
-    /// Decides a request of a principal, or of nobody.
-    pub fn decide(&self, principal: Option<&Principal>, request: &Request, now: Timestamp) -> Decision {
-        let held = principal.map_or(RoleSet::EMPTY, |principal| self.roles.effective(&principal.roles));
-        let method = MethodSet::of(request.method().as_str());
-        let mut found = Found::default();
-        self.walk(principal.is_some(), &held, method, request, &mut |entry, rule| {
-            let best = match (rule.condition.is_some(), rule.effect) {
-                (true, _) => {
-                    found.has_conditions = true;
-                    return;
-                }
-                (false, Effect::Allow) => &mut found.allow,
-                (false, Effect::Deny) => &mut found.deny,
-            };
-            *best = Some(best.map_or(entry.rule, |known| known.min(entry.rule)));
-        });
-
-        let mut conditions = Vec::new();
-        let verdict = if let Some(rule) = found.deny {
-            Verdict::Deny(Denial::Rule(RuleId(rule)))
-        } else if found.has_conditions {
-            let scene = Scene { policies: self, principal, held, request, method, now };
-            scene.decide(found.allow, &mut conditions)
-        } else {
-            found.allow.map_or(Verdict::Deny(Denial::NoRule), |rule| Verdict::Allow(RuleId(rule)))
-        };
-        Decision { verdict, conditions, policy: self.version, at: now }
     }
 
     /// Which policy set this is.
@@ -252,96 +216,7 @@ impl PolicySet {
     /// The permissions that some role grants and that have a route for this request, sorted. Found as a
     /// decision is, so that the text of a denial costs no more than the denial.
     pub fn permissions_for(&self, request: &Request) -> Vec<&str> {
-        let method = MethodSet::of(request.method().as_str());
-        let mut names: Vec<&str> = Vec::new();
-        self.table.walk(method, request.path(), &mut |entry| {
-            let rule = self.rules.get(entry.rule as usize);
-            names.extend(rule.and_then(|rule| rule.permission.as_deref()));
-        });
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// Visits every rule that is about this request and this subject, with the route that is.
-    fn walk(
-        &self,
-        is_authenticated: bool,
-        held: &RoleSet,
-        method: MethodSet,
-        request: &Request,
-        visit: &mut impl FnMut(Entry, &Rule),
-    ) {
-        self.table.walk(method, request.path(), &mut |entry| {
-            let Some(rule) = self.rules.get(entry.rule as usize) else { return };
-            let is_about = match rule.subject {
-                Subject::Anyone => true,
-                Subject::Authenticated => is_authenticated,
-                Subject::Role(_) => rule.holder.is_some_and(|role| held.contains(role)),
-            };
-            if is_about && !rule.excludes(method, request) {
-                visit(entry, rule);
-            }
-        });
-    }
-}
-
-/// Everything that conditions of one decision are evaluated with.
-struct Scene<'a> {
-    policies: &'a PolicySet,
-    principal: Option<&'a Principal>,
-    held: RoleSet,
-    request: &'a Request,
-    method: MethodSet,
-    now: Timestamp,
-}
-
-impl Scene<'_> {
-    /// Decides where conditions have a say: those that could allow, as long as nothing does; then those
-    /// that could lift a denial. No other is evaluated, for no other could change the answer.
-    fn decide(&self, unconditional: Option<u32>, outcomes: &mut Vec<ConditionOutcome>) -> Verdict {
-        let entries = self.conditional_entries();
-        let of = |effect| {
-            entries.iter().filter(move |(entry_effect, _)| *entry_effect == effect).map(|(_, entry)| *entry)
-        };
-        let allow = unconditional
-            .or_else(|| of(Effect::Allow).find(|entry| self.holds(*entry, outcomes)).map(|entry| entry.rule));
-        let Some(allow) = allow else { return Verdict::Deny(Denial::NoRule) };
-        let standing = of(Effect::Deny).find(|entry| !self.holds(*entry, outcomes));
-        standing
-            .map_or(Verdict::Allow(RuleId(allow)), |entry| Verdict::Deny(Denial::Rule(RuleId(entry.rule))))
-    }
-
-    fn conditional_entries(&self) -> Vec<(Effect, Entry)> {
-        let mut entries = Vec::new();
-        let is_authenticated = self.principal.is_some();
-        self.policies.walk(is_authenticated, &self.held, self.method, self.request, &mut |entry, rule| {
-            if rule.condition.is_some() {
-                entries.push((rule.effect, entry));
-            }
-        });
-        entries.sort_unstable_by_key(|(_, entry)| (entry.rule, entry.route));
-        entries
-    }
-
-    /// Whether the condition of the rule holds. One that fails does not.
-    fn holds(&self, entry: Entry, outcomes: &mut Vec<ConditionOutcome>) -> bool {
-        let rule = self.policies.rules.get(entry.rule as usize);
-        let route = rule.and_then(|rule| rule.routes.get(entry.route as usize));
-        let condition = rule.and_then(|rule| rule.condition.as_ref());
-        let (Some(condition), Some(route)) = (condition, route) else { return false };
-        let input = ConditionInput {
-            request: self.request.clone(),
-            principal: self.principal.cloned(),
-            roles: EffectiveRoles { table: Arc::clone(&self.policies.roles), set: self.held },
-            route: Arc::clone(route),
-            now: self.now,
-            reads: None,
-        };
-        let result = condition.evaluate(input);
-        let holds = result == Ok(true);
-        outcomes.push(ConditionOutcome { rule: RuleId(entry.rule), route: entry.route as usize, result });
-        holds
+        self.granted.covering(MethodSet::of(request.method().as_str()), request.path())
     }
 }
 
@@ -349,12 +224,6 @@ impl Rule {
     /// Whether the rule has a condition.
     pub const fn is_conditional(&self) -> bool {
         self.condition.is_some()
-    }
-
-    fn excludes(&self, method: MethodSet, request: &Request) -> bool {
-        self.except
-            .iter()
-            .any(|route| route.methods.intersects(method) && route.pattern.matches(request.path()))
     }
 }
 

@@ -152,6 +152,11 @@ impl MethodSet {
         self.0 & other.0 == other.0
     }
 
+    /// The methods of this set that `other` has not.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the set has no method.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

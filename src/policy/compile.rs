@@ -3,7 +3,7 @@
 use super::declaration::{Declarations, Effect, Inclusion, RuleDeclaration, Subject};
 use super::error::{Location, PROBLEMS_KEPT_MAX, PROBLEMS_MAX, PolicyErrors, Problem, nearest};
 use super::roles::{ROLES_MAX, RoleIndex, RoleSet, RoleTable};
-use super::table::TableBuilder;
+use super::table::{GrantedTable, Row, RowKind, RowSubject, Table, TableBuilder};
 use super::{Permission, PolicySet, RoleBindings, Rule};
 use crate::decision::PolicyVersion;
 use crate::token::RoleName;
@@ -39,19 +39,17 @@ pub(super) fn compile(
         return Err(errors);
     }
 
-    let mut table = TableBuilder::new();
-    for (rule_at, rule) in (0..).zip(&rules) {
-        for (route_at, route) in (0..).zip(&rule.routes) {
-            table.add(route, rule_at, route_at);
-        }
-    }
+    let table = table(&rules);
     let holders = holders(&compiler.roles, &declared.grants);
+    let granted = permissions.iter().filter(|(name, _)| holders.contains_key(*name));
+    let granted = GrantedTable::new(granted.map(|(name, permission)| (name, &permission.routes[..])));
     Ok(PolicySet {
         rules: rules.into(),
-        table: table.build(),
+        table,
         roles: Arc::new(compiler.roles),
         permissions,
         holders,
+        granted,
         version,
     })
 }
@@ -237,6 +235,29 @@ fn holders(roles: &RoleTable, grants: &[super::declaration::Grant]) -> HashMap<A
         }
     }
     by_permission.into_iter().map(|(permission, roles)| (permission, roles.into_iter().collect())).collect()
+}
+
+/// The table of all rules.
+fn table(rules: &[Rule]) -> Table {
+    let mut table = TableBuilder::new();
+    for (number, rule) in (0..).zip(rules) {
+        let subject = match (&rule.subject, rule.holder) {
+            (Subject::Anyone, _) => RowSubject::Anyone,
+            (Subject::Authenticated, _) => RowSubject::Authenticated,
+            (Subject::Role(_), Some(role)) => RowSubject::Role(role),
+            // Nobody holds a role that is not there.
+            (Subject::Role(_), None) => continue,
+        };
+        let kind = match rule.effect {
+            _ if rule.is_conditional() || !rule.except.is_empty() => RowKind::Guarded,
+            Effect::Allow => RowKind::Allow,
+            Effect::Deny => RowKind::Deny,
+        };
+        for (at, route) in (0..).zip(&rule.routes) {
+            table.add(route, Row { rule: number, route: at, subject, kind, methods: route.methods });
+        }
+    }
+    table.build()
 }
 
 fn too_many_routes() -> Problem {

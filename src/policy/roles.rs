@@ -1,6 +1,7 @@
 //! The roles of a policy set, each with all the roles that it includes.
 
 use crate::token::RoleName;
+use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -20,8 +21,16 @@ pub(super) struct RoleSet([u64; WORDS]);
 #[derive(Debug, Default)]
 pub(super) struct RoleTable {
     names: Vec<RoleName>,
-    by_name: HashMap<RoleName, RoleIndex>,
+    /// Its keys come from policies and configuration, so that nobody can choose colliding ones.
+    by_name: HashMap<RoleName, RoleIndex, FxBuildHasher>,
     closures: Vec<RoleSet>,
+}
+
+/// Everything that somebody holds. Most hold one role, whose set is there already.
+#[derive(Debug)]
+pub(super) enum Held<'t> {
+    One(&'t RoleSet),
+    Several(RoleSet),
 }
 
 /// A chain of inclusions that comes back to where it began.
@@ -56,6 +65,38 @@ impl RoleSet {
 
     pub(super) fn intersects(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).any(|(bits, more)| bits & more != 0)
+    }
+}
+
+impl RoleSet {
+    /// How many roles both sets have.
+    pub(super) fn common_len(&self, other: &Self) -> usize {
+        self.0.iter().zip(&other.0).map(|(bits, more)| (bits & more).count_ones() as usize).sum()
+    }
+
+    /// The roles that both sets have, each as the number of those before it in this set.
+    pub(super) fn common_ranks(&self, other: &Self) -> impl Iterator<Item = usize> {
+        let mut before = 0;
+        self.0.iter().zip(other.0).flat_map(move |(bits, more)| {
+            let (bits, start) = (*bits, before);
+            before += bits.count_ones() as usize;
+            let mut common = bits & more;
+            std::iter::from_fn(move || {
+                let lowest = common & common.wrapping_neg();
+                common ^= lowest;
+                (lowest != 0).then(|| start + (bits & lowest.wrapping_sub(1)).count_ones() as usize)
+            })
+        })
+    }
+}
+
+impl Held<'_> {
+    /// The roles as a set.
+    pub(super) const fn set(&self) -> &RoleSet {
+        match self {
+            Self::One(set) => set,
+            Self::Several(set) => set,
+        }
     }
 }
 
@@ -106,13 +147,17 @@ impl RoleTable {
 
     /// Everything that holders of these roles hold. A name that the policies do not know adds nothing.
     pub(super) fn effective(&self, held: &[RoleName]) -> RoleSet {
-        let mut set = RoleSet::EMPTY;
-        for role in held {
-            if let Some(closure) = self.find(role.as_str()).and_then(|index| self.closure(index)) {
-                set.extend(closure);
-            }
-        }
-        set
+        *self.held(held).set()
+    }
+
+    /// The same without a copy, where there is a set of it.
+    pub(super) fn held(&self, held: &[RoleName]) -> Held<'_> {
+        let mut known = held.iter().filter_map(|role| self.closure(self.find(role.as_str())?));
+        let Some(first) = known.next() else { return Held::One(&RoleSet::EMPTY) };
+        let Some(second) = known.next() else { return Held::One(first) };
+        let mut set = *first;
+        [second].into_iter().chain(known).for_each(|closure| set.extend(closure));
+        Held::Several(set)
     }
 
     /// Works out what each role includes, from pairs of a role and one that it includes.
@@ -204,6 +249,16 @@ mod tests {
         );
         let held = table.effective(&[role("c"), role("unknown")]);
         assert!(held.contains(at[2]) && !held.contains(at[0]));
+    }
+
+    #[test]
+    fn common_roles_are_told_by_their_rank() {
+        let numbers = |numbers: &[u16]| numbers.iter().map(|number| RoleIndex(*number)).collect::<RoleSet>();
+        let set = numbers(&[0, 3, 63, 64, 200, 1023]);
+        assert_eq!(set.common_ranks(&numbers(&[1, 3, 64, 65, 1023])).collect::<Vec<_>>(), [1, 3, 5]);
+        assert_eq!(set.common_len(&numbers(&[1, 3, 64, 65, 1023])), 3);
+        assert_eq!(set.common_ranks(&set).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(set.common_ranks(&RoleSet::EMPTY).count(), 0);
     }
 
     #[test]

@@ -1,74 +1,97 @@
-//! All routes of a policy set in one trie over path segments: a walk finds every rule that is about a
-//! request, in time that depends on the path and not on the number of rules.
+//! All routes of a policy set in one trie over path segments: one walk finds every rule that is about a request,
+//! in time that depends on the path and not on the number of rules.
+//!
+//! Where routes end, rules lie side by side as rows. Of the rules that need no second look, only those are kept
+//! that could be the first to decide; and where many rules end, a set of roles tells which of them to look at.
+
+mod granted;
+mod leaf;
+mod row;
+
+pub(super) use granted::GrantedTable;
+pub(super) use row::{Asker, Row, RowKind, RowSubject};
 
 use super::pattern::{Route, Segment};
 use crate::path::CanonicalPath;
-use crate::request::MethodSet;
 use hashbrown::HashTable;
-use rustc_hash::FxHasher;
+use leaf::Large;
+use row::Narrowing;
+use rustc_hash::{FxBuildHasher, FxHasher};
+use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::ops::Range;
 use std::sync::Arc;
 
 const ROOT: u32 = 0;
+/// So many bytes of a segment lie in its edge. Most segments are shorter, and are compared without leaving it.
+const HEAD_BYTES: usize = 14;
 
-/// A rule at the end of one of its routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// The methods of the route.
-    pub(super) methods: MethodSet,
-    /// The rule's place in the policy set.
-    pub(super) rule: u32,
-    /// The route's place among those of the rule.
-    pub(super) route: u32,
-}
-
-/// The compiled trie. Nodes and entries lie flat, and a node's entries side by side.
+/// The compiled trie. Nodes, edges and rows lie flat.
 #[derive(Debug)]
 pub(super) struct Table {
-    nodes: Vec<Node>,
-    entries: Vec<Entry>,
-    edges: HashTable<Edge>,
+    nodes: Box<[Node]>,
+    rows: Box<[Row]>,
+    edges: Edges,
+    /// The leaves of many rows, by their first one.
+    large: HashMap<u32, Large, FxBuildHasher>,
 }
 
 /// The trie while routes are still being added.
 #[derive(Debug)]
 pub(super) struct TableBuilder {
     nodes: Vec<OpenNode>,
-    edges: HashTable<Edge>,
+    rows: Vec<(Leaf, Row)>,
+    edges: Edges,
 }
 
-#[derive(Debug)]
-struct Node {
-    /// The node behind `*` or `{name}`.
-    any: Option<u32>,
-    /// Rules whose pattern ends here.
-    here: Range<u32>,
-    /// Rules whose pattern ends in `**` here.
-    below: Range<u32>,
+/// Where patterns end: at a node, or in `**` below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Leaf {
+    node: u32,
+    is_below: bool,
 }
 
 #[derive(Debug, Default)]
+struct Node {
+    /// The node behind `*` or `{name}`.
+    any: Option<u32>,
+    /// Whether there are edges from here.
+    has_edges: bool,
+    /// The rows of rules whose pattern ends here.
+    here: Range<u32>,
+    /// The rows of rules whose pattern ends in `**` here.
+    below: Range<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
 struct OpenNode {
     any: Option<u32>,
-    here: Vec<Entry>,
-    below: Vec<Entry>,
+    has_edges: bool,
+}
+
+/// The literal segments, each from one node to another.
+#[derive(Debug, Default)]
+struct Edges {
+    table: HashTable<Edge>,
+    /// The texts that are longer than an edge, by the node to which they lead.
+    long: HashMap<u32, Arc<str>, FxBuildHasher>,
 }
 
 #[derive(Debug)]
 struct Edge {
     parent: u32,
-    text: Arc<str>,
     child: u32,
+    length: u16,
+    head: [u8; HEAD_BYTES],
 }
 
 impl TableBuilder {
     pub(super) fn new() -> Self {
-        Self { nodes: vec![OpenNode::default()], edges: HashTable::new() }
+        Self { nodes: vec![OpenNode::default()], rows: Vec::new(), edges: Edges::default() }
     }
 
-    /// Adds one route of a rule.
-    pub(super) fn add(&mut self, route: &Route, rule: u32, route_at: u32) {
+    /// Adds a row at the end of a route.
+    pub(super) fn add(&mut self, route: &Route, row: Row) {
         let mut node = ROOT;
         for segment in &route.pattern.segments {
             node = match segment {
@@ -76,32 +99,52 @@ impl TableBuilder {
                 Segment::Any(_) => self.any_child(node),
             };
         }
-        let entry = Entry { methods: route.methods, rule, route: route_at };
-        if let Some(end) = self.nodes.get_mut(node as usize) {
-            if route.pattern.below { end.below.push(entry) } else { end.here.push(entry) }
-        }
+        self.rows.push((Leaf { node, is_below: route.pattern.below }, row));
     }
 
-    pub(super) fn build(self) -> Table {
-        let mut entries = Vec::new();
-        let mut append = |list: Vec<Entry>| {
-            let start = len_u32(&entries);
-            entries.extend(list);
-            start..len_u32(&entries)
-        };
+    pub(super) fn build(mut self) -> Table {
+        self.rows.sort_unstable_by_key(|(leaf, row)| (*leaf, row.order()));
+        let mut narrowing = Narrowing::default();
+        let mut last = None;
+        self.rows.retain_mut(|(leaf, row)| {
+            let section = Some((*leaf, row.kind));
+            if std::mem::replace(&mut last, section) != section {
+                narrowing.clear();
+            }
+            row.kind == RowKind::Guarded || narrowing.narrow(row)
+        });
+
         let nodes = self.nodes.into_iter();
-        let nodes =
-            nodes.map(|open| Node { any: open.any, here: append(open.here), below: append(open.below) });
-        Table { nodes: nodes.collect(), entries, edges: self.edges }
+        let nodes = nodes.map(|open| Node { any: open.any, has_edges: open.has_edges, ..Node::default() });
+        let mut nodes: Box<[Node]> = nodes.collect();
+        let mut large = HashMap::default();
+        let mut start = 0;
+        for rows in self.rows.chunk_by(|(one, _), (other, _)| one == other) {
+            let end = start + len_u32(rows);
+            if let Some((leaf, _)) = rows.first()
+                && let Some(node) = nodes.get_mut(leaf.node as usize)
+            {
+                *(if leaf.is_below { &mut node.below } else { &mut node.here }) = start..end;
+            }
+            if rows.len() > leaf::SCAN_MAX_ROWS {
+                large.insert(start, Large::new(rows.iter().map(|(_, row)| row)));
+            }
+            start = end;
+        }
+        self.edges.table.shrink_to_fit(Edges::hasher(&self.edges.long));
+        let rows = self.rows.into_iter().map(|(_, row)| row).collect();
+        Table { nodes, rows, edges: self.edges, large }
     }
 
     fn literal_child(&mut self, parent: u32, text: &Arc<str>) -> u32 {
-        if let Some(child) = find(&self.edges, parent, text) {
+        if let Some(child) = self.edges.find(parent, text) {
             return child;
         }
         let child = self.new_node();
-        let edge = Edge { parent, text: Arc::clone(text), child };
-        self.edges.insert_unique(hash(parent, text), edge, |edge| hash(edge.parent, &edge.text));
+        self.edges.insert(parent, text, child);
+        if let Some(node) = self.nodes.get_mut(parent as usize) {
+            node.has_edges = true;
+        }
         child
     }
 
@@ -124,56 +167,114 @@ impl TableBuilder {
 }
 
 impl Table {
-    /// Visits every rule that has a route for this method and path, in no particular order. A rule with
-    /// several such routes is visited for each. Allocates nothing.
-    pub(super) fn walk(&self, method: MethodSet, path: &CanonicalPath, visit: &mut impl FnMut(Entry)) {
+    /// Visits every row that could decide a request, in no particular order; a rule with several routes for it
+    /// perhaps several times. Of the rows that need no second look it may leave out those behind another one of
+    /// their kind. Allocates nothing.
+    pub(super) fn walk(&self, asker: &Asker<'_>, path: &CanonicalPath, visit: &mut impl FnMut(&Row)) {
         // The asterisk has no segments, and no pattern matches it.
         if let Some(below_root) = path.as_str().strip_prefix('/') {
-            self.descend(ROOT, Some(below_root), &mut |entry: Entry| {
-                if entry.methods.intersects(method) {
-                    visit(entry);
-                }
-            });
+            self.descend(ROOT, below_root, asker, visit);
         }
     }
 
     /// The depth of the recursion is that of the trie, which the limit on a pattern's segments bounds.
-    fn descend(&self, node_number: u32, rest: Option<&str>, visit: &mut impl FnMut(Entry)) {
-        let Some(node) = self.nodes.get(node_number as usize) else { return };
-        let Some(rest) = rest else {
-            self.visit_all(&node.here, visit);
-            return;
-        };
-        self.visit_all(&node.below, visit);
-        let (segment, rest) = match rest.split_once('/') {
-            Some((segment, rest)) => (segment, Some(rest)),
-            None => (rest, None),
-        };
-        if let Some(child) = find(&self.edges, node_number, segment) {
-            self.descend(child, rest, visit);
-        }
-        if let Some(child) = node.any
-            && !segment.is_empty()
-        {
-            self.descend(child, rest, visit);
+    fn descend(&self, from: u32, path: &str, asker: &Asker<'_>, visit: &mut impl FnMut(&Row)) {
+        let (mut at, mut rest) = (from, Some(path));
+        loop {
+            let Some(node) = self.nodes.get(at as usize) else { return };
+            let Some(path) = rest else {
+                self.visit_leaf(&node.here, asker, visit);
+                return;
+            };
+            self.visit_leaf(&node.below, asker, visit);
+            let (segment, behind) = match path.split_once('/') {
+                Some((segment, behind)) => (segment, Some(behind)),
+                None => (path, None),
+            };
+            let literal = if node.has_edges { self.edges.find(at, segment) } else { None };
+            let any = node.any.filter(|_| !segment.is_empty());
+            at = match (literal, any) {
+                (None, None) => return,
+                (Some(only), None) | (None, Some(only)) => only,
+                (Some(literal), Some(any)) => {
+                    match behind {
+                        Some(behind) => self.descend(literal, behind, asker, visit),
+                        None => self.end_at(literal, asker, visit),
+                    }
+                    any
+                }
+            };
+            rest = behind;
         }
     }
 
-    fn visit_all(&self, range: &Range<u32>, visit: &mut impl FnMut(Entry)) {
-        let entries = self.entries.get(range.start as usize..range.end as usize).unwrap_or_default();
-        entries.iter().for_each(|entry| visit(*entry));
+    fn end_at(&self, node: u32, asker: &Asker<'_>, visit: &mut impl FnMut(&Row)) {
+        if let Some(node) = self.nodes.get(node as usize) {
+            self.visit_leaf(&node.here, asker, visit);
+        }
+    }
+
+    fn visit_leaf(&self, range: &Range<u32>, asker: &Asker<'_>, visit: &mut impl FnMut(&Row)) {
+        let rows = self.rows.get(range.start as usize..range.end as usize).unwrap_or_default();
+        if rows.len() > leaf::SCAN_MAX_ROWS
+            && let Some(large) = self.large.get(&range.start)
+        {
+            large.visit(rows, asker, visit);
+        } else {
+            leaf::scan(rows, asker, visit);
+        }
     }
 }
 
-fn find(edges: &HashTable<Edge>, parent: u32, text: &str) -> Option<u32> {
-    let edge = edges.find(hash(parent, text), |edge| edge.parent == parent && *edge.text == *text);
-    edge.map(|edge| edge.child)
+impl Edges {
+    fn find(&self, parent: u32, text: &str) -> Option<u32> {
+        let (length, head) = (u16::try_from(text.len()).ok()?, head(text));
+        let edge = self.table.find(hash(parent, text), |edge| {
+            edge.parent == parent
+                && edge.length == length
+                && edge.head == head
+                && (text.len() <= HEAD_BYTES
+                    || self.long.get(&edge.child).is_some_and(|long| **long == *text))
+        });
+        edge.map(|edge| edge.child)
+    }
+
+    fn insert(&mut self, parent: u32, text: &Arc<str>, child: u32) {
+        if text.len() > HEAD_BYTES {
+            self.long.insert(child, Arc::clone(text));
+        }
+        // Routes are limited far below this length.
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        let edge = Edge { parent, child, length, head: head(text) };
+        self.table.insert_unique(hash(parent, text), edge, Self::hasher(&self.long));
+    }
+
+    fn hasher(long: &HashMap<u32, Arc<str>, FxBuildHasher>) -> impl Fn(&Edge) -> u64 {
+        |edge| match long.get(&edge.child) {
+            Some(text) => hash(edge.parent, text),
+            None => {
+                let text = edge.head.get(..usize::from(edge.length)).unwrap_or_default();
+                hash_bytes(edge.parent, text)
+            }
+        }
+    }
+}
+
+/// The first bytes of a text, and zeros where it has no more.
+fn head(text: &str) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    head.iter_mut().zip(text.bytes()).for_each(|(slot, byte)| *slot = byte);
+    head
 }
 
 fn hash(parent: u32, text: &str) -> u64 {
+    hash_bytes(parent, text.as_bytes())
+}
+
+fn hash_bytes(parent: u32, text: &[u8]) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write_u32(parent);
-    hasher.write(text.as_bytes());
+    hasher.write(text);
     hasher.finish()
 }
 
@@ -183,77 +284,4 @@ fn len_u32<T>(list: &[T]) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn found(routes: &[&str], method: &str, path: &str) -> Vec<u32> {
-        let mut builder = TableBuilder::new();
-        for (rule, route) in (0..).zip(routes) {
-            builder.add(&Route::parse(route).unwrap(), rule, 0);
-        }
-        let mut rules = Vec::new();
-        let path = CanonicalPath::parse(path).unwrap();
-        builder.build().walk(MethodSet::of(method), &path, &mut |entry| rules.push(entry.rule));
-        rules.sort_unstable();
-        rules
-    }
-
-    #[test]
-    fn walk_finds_every_rule_about_the_request() {
-        let routes = [
-            "GET /a/{x}",
-            "ANY /a/**",
-            "GET /a/b",
-            "GET /*/b",
-            "POST /a/b",
-            "GET /a/b/",
-            "GET /**",
-            "GET /a",
-        ];
-        assert_eq!(found(&routes, "GET", "/a/b"), [0, 1, 2, 3, 6]);
-        assert_eq!(found(&routes, "POST", "/a/b"), [1, 4]);
-        assert_eq!(found(&routes, "GET", "/a/"), [1, 6]);
-        assert_eq!(found(&routes, "GET", "/a/b/"), [1, 5, 6]);
-        assert_eq!(found(&routes, "GET", "/a"), [6, 7]);
-        assert!(found(&routes, "TRACE", "/a/b").is_empty());
-    }
-
-    #[test]
-    fn empty_table_finds_nothing() {
-        assert!(found(&[], "GET", "/").is_empty());
-    }
-
-    /// Routes and paths over few words, so that they meet often.
-    fn routes() -> impl Strategy<Value = Vec<String>> {
-        let segment = prop::sample::select(vec!["a", "b", "c", "*", "{x}"]);
-        let end = prop::sample::select(vec!["", "/", "/**"]);
-        let method = prop::sample::select(vec!["GET", "POST", "ANY"]);
-        let route = (method, prop::collection::vec(segment, 1..4), end);
-        let text = route.prop_filter_map("a name twice is no pattern", |(method, segments, end)| {
-            let names = segments.iter().filter(|segment| **segment == "{x}").count();
-            (names < 2).then(|| format!("{method} /{}{end}", segments.join("/")))
-        });
-        prop::collection::vec(text, 0..12)
-    }
-
-    proptest! {
-        #[test]
-        fn walk_finds_what_matching_each_pattern_finds(
-            routes in routes(),
-            segments in prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..5),
-            slash in any::<bool>(),
-        ) {
-            let path = format!("/{}{}", segments.join("/"), if slash && !segments.is_empty() { "/" } else { "" });
-            let canonical = CanonicalPath::parse(&path).unwrap();
-            let parsed = routes.iter().map(|route| Route::parse(route).unwrap());
-            let get = MethodSet::of("GET");
-            let matching = parsed.zip(0..).filter(|(route, _)| {
-                route.methods.intersects(get) && route.pattern.matches(&canonical)
-            });
-            let expected: Vec<u32> = matching.map(|(_, rule)| rule).collect();
-            let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
-            prop_assert_eq!(found(&routes, "GET", &path), expected);
-        }
-    }
-}
+mod tests;

@@ -3,8 +3,10 @@
 use super::compile::compile;
 use super::declaration::*;
 use super::*;
+use crate::decision::{Denial, Verdict};
 use crate::path::CanonicalPath;
-use crate::token::TokenId;
+use crate::time::Timestamp;
+use crate::token::{Principal, TokenId};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A condition with a fixed answer that counts how often it is asked.

@@ -164,26 +164,23 @@ impl Coverage {
         let held = principal.map_or(RoleSet::EMPTY, |principal| policies.roles.effective(&principal.roles));
         let subject = if principal.is_some() { Subject::Authenticated } else { Subject::Anyone };
         let (method, path) = (MethodSet::of(request.method().as_str()), request.path());
-        policies.table.walk(method, path, &mut |entry| {
-            let number = entry.rule as usize;
-            let (Some(rule), Some(Some(slot))) = (policies.rules().get(number), slots.get(number)) else {
-                return;
-            };
-            if !rule.is_about(&subject, &held) {
-                return;
-            }
-            if rule.carves_out(method, path) {
+        // A loop, and not the table: that leaves out what cannot decide.
+        for (rule, slot) in policies.rules().iter().zip(slots) {
+            let Some(slot) = slot.filter(|_| rule.is_about(&subject, &held)) else { continue };
+            let asked = rule.routes.iter().enumerate().filter(|(_, route)| route.covers(method, path));
+            let asked: Vec<usize> = asked.map(|(at, _)| at).collect();
+            if !asked.is_empty() && rule.carves_out(method, path) {
                 if let Some(declared) = self.declared.get_mut(slot.rule) {
                     declared.meet_exceptions(method, path);
                 }
-                return;
+                continue;
             }
             for declared in [slot.rule, slot.routes] {
                 if let Some(declared) = self.declared.get_mut(declared) {
-                    declared.ask(entry.route as usize, method);
+                    asked.iter().for_each(|route| declared.ask(*route, method));
                 }
             }
-        });
+        }
     }
 }
 
