@@ -320,6 +320,9 @@ impl TokenId {
     /// The largest number that a token gets.
     pub const MAX: u64 = 999_999_999_999_999;
 
+    /// The smallest id.
+    pub const LEAST: Self = Self(Self::MIN);
+
     /// The id with this number; `None` when it has not 15 digits.
     pub fn new(number: u64) -> Option<Self> {
         (Self::MIN..=Self::MAX).contains(&number).then_some(Self(number))

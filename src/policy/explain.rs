@@ -7,6 +7,7 @@ mod survey;
 pub use show::WithSources;
 
 use super::declaration::{ConditionInput, Effect, EffectiveRoles, Subject};
+use super::error::nearest;
 use super::pattern::Route;
 use super::reads::{Reading, Reads};
 use super::roles::RoleSet;
@@ -116,8 +117,8 @@ pub enum Note {
     UnknownMethod(Option<&'static str>),
     /// No pattern matches `*`.
     Asterisk,
-    /// No policy defines this role of the principal.
-    UnknownRole(RoleName),
+    /// No policy defines this role of the principal; with the one that is probably meant.
+    UnknownRole(RoleName, Option<RoleName>),
 }
 
 impl PolicySet {
@@ -315,7 +316,11 @@ fn notes(policies: &PolicySet, principal: Option<&Principal>, request: &Request)
     }
     let roles = principal.map(|principal| &*principal.roles).unwrap_or_default();
     let unknown = roles.iter().filter(|role| !policies.has_role(role.as_str()));
-    notes.extend(unknown.take(EXPLAIN_NEAR_MAX).cloned().map(Note::UnknownRole));
+    notes.extend(unknown.take(EXPLAIN_NEAR_MAX).map(|role| {
+        let like = nearest(role.as_str(), policies.roles().iter().map(RoleName::as_str));
+        let meant = policies.roles().iter().find(|known| Some(known.as_str()) == like);
+        Note::UnknownRole(role.clone(), meant.cloned())
+    }));
     notes
 }
 

@@ -3,8 +3,11 @@
 mod backend;
 mod commit;
 mod guarded;
+mod look;
 mod queue;
 mod row;
+
+pub use look::find_token;
 
 use self::backend::Backend;
 use self::guarded::GuardedFile;
@@ -249,7 +252,7 @@ impl Place {
         let file = file.map_err(|source| refused("create", &new, source))?;
         let created = guard(self, || {
             let locks = file.try_clone().map_err(|source| self.io("open", source))?;
-            let opened = self.open_database(locks, GuardedFile::direct(file))?;
+            let opened = self.open_database(locks, GuardedFile::direct(file), false)?;
             let format = || -> Result<(), redb::Error> {
                 let transaction = opened.database.begin_write()?;
                 transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
@@ -274,23 +277,12 @@ impl Place {
     fn open_file(&self) -> Result<Opened, StoreError> {
         let file = OpenOptions::new().read(true).write(true).open(&self.file);
         let mut file = file.map_err(|source| self.io("open", source))?;
+        self.refuse_other_content(&mut file)?;
         let metadata = file.metadata().map_err(|source| self.io("read", source))?;
-        if !metadata.is_file() {
-            return Err(self.corrupt("it is not a file"));
-        }
-        let mut start = Vec::new();
-        let read = (&mut file).take(MAGIC.len() as u64).read_to_end(&mut start);
-        read.map_err(|source| self.io("read", source))?;
-        if start.is_empty() {
-            return Err(self.corrupt("it is empty"));
-        }
-        if start != MAGIC {
-            return Err(self.corrupt("it does not start as a store does"));
-        }
         let opened = guard(self, || {
             let locks = file.try_clone().map_err(|source| self.io("open", source))?;
             let content = GuardedFile::held(file).map_err(|source| self.io("read", source))?;
-            let opened = self.open_database(locks, content)?;
+            let opened = self.open_database(locks, content, false)?;
             self.check_format(&opened)?;
             Ok(opened)
         })?;
@@ -302,10 +294,33 @@ impl Place {
         Ok(opened)
     }
 
-    fn open_database(&self, locks: File, content: GuardedFile) -> Result<Opened, StoreError> {
+    /// Refuses what cannot be a store before redb sees it.
+    fn refuse_other_content(&self, file: &mut File) -> Result<(), StoreError> {
+        let metadata = file.metadata().map_err(|source| self.io("read", source))?;
+        if !metadata.is_file() {
+            return Err(self.corrupt("it is not a file"));
+        }
+        let mut start = Vec::new();
+        let read = file.take(MAGIC.len() as u64).read_to_end(&mut start);
+        read.map_err(|source| self.io("read", source))?;
+        if start.is_empty() {
+            return Err(self.corrupt("it is empty"));
+        }
+        if start != MAGIC {
+            return Err(self.corrupt("it does not start as a store does"));
+        }
+        Ok(())
+    }
+
+    fn open_database(
+        &self,
+        locks: File,
+        content: GuardedFile,
+        is_looking: bool,
+    ) -> Result<Opened, StoreError> {
         let locks = FileBackend::new(locks).map_err(|error| self.explain("lock", error.into()))?;
         let file = Arc::new(content);
-        let backend = Backend { locks, file: Arc::clone(&file) };
+        let backend = Backend { locks, file: Arc::clone(&file), is_looking };
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             // Every page is checked against its sum: of an altered file redb would believe the rest.

@@ -67,6 +67,8 @@ const SERVER: &str = "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policy.rhai
 const AUTHENTICATION: &str = "stackstate:\n  authentication:\n    servicetoken:\n      bootstrap:\n        token: \
                               4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u\n        roles: [reader]\n        ttl: 24h\n";
 
+mod explain;
+
 mod help {
     use super::Run;
 
@@ -411,23 +413,23 @@ mod serving {
     use std::net::{TcpListener, TcpStream};
     use std::process::{Child, ChildStdout, Command, Stdio};
 
-    const TOKEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
+    pub(super) const TOKEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
     const NEW_TOKEN: &str = r#"{"name": "new", "roles": ["reader"]}"#;
 
     /// A server that has told its address. It is killed when the test is over.
-    struct Running {
+    pub(super) struct Running {
         child: Child,
         out: BufReader<ChildStdout>,
         err: BufReader<PipeReader>,
         address: String,
         /// What it told up to its address.
-        told: String,
-        folder: tempfile::TempDir,
+        pub(super) told: String,
+        pub(super) folder: tempfile::TempDir,
     }
 
     #[expect(clippy::unwrap_used, reason = "a test that cannot run its server fails")]
     impl Running {
-        fn start(run: Run) -> Self {
+        pub(super) fn start(run: Run) -> Self {
             let (err, written) = std::io::pipe().unwrap();
             Self::start_logging(run, written.into(), err)
         }
@@ -449,7 +451,7 @@ mod serving {
         }
 
         /// The status line and the body of an answer.
-        fn get(&self, path: &str, token: Option<&str>) -> String {
+        pub(super) fn get(&self, path: &str, token: Option<&str>) -> String {
             let header = token.map(|token| format!("Authorization: ApiKey {token}\r\n")).unwrap_or_default();
             let mut stream = TcpStream::connect(&self.address).unwrap();
             let request =
@@ -460,7 +462,7 @@ mod serving {
             answer
         }
 
-        fn signal(&self, name: &str) {
+        pub(super) fn signal(&self, name: &str) {
             let script = format!("kill -{name} {}", self.child.id());
             assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
         }
@@ -474,7 +476,7 @@ mod serving {
         }
 
         /// The exit code and what was told after the address.
-        fn end(&mut self) -> (Option<i32>, String, String) {
+        pub(super) fn end(&mut self) -> (Option<i32>, String, String) {
             let (mut out, mut err) = (String::new(), String::new());
             self.out.read_to_string(&mut out).unwrap();
             self.err.read_to_string(&mut err).unwrap();
@@ -482,7 +484,7 @@ mod serving {
         }
 
         /// The same folder, for another run.
-        fn again(mut self, arguments: &[&str]) -> Run {
+        pub(super) fn again(mut self, arguments: &[&str]) -> Run {
             let mut run = Run::new(arguments);
             run.folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
             run.command.current_dir(run.folder.path());
@@ -497,7 +499,7 @@ mod serving {
         }
     }
 
-    fn configured(arguments: &[&str]) -> Run {
+    pub(super) fn configured(arguments: &[&str]) -> Run {
         Run::new(arguments)
             .file("config/rolegate.yaml", SERVER)
             .file("config/authentication.yaml", AUTHENTICATION)

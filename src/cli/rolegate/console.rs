@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 
+const GREEN: &str = "\u{1b}[1;32m";
 const RED: &str = "\u{1b}[1;31m";
 const YELLOW: &str = "\u{1b}[1;33m";
 const PLAIN: &str = "\u{1b}[0m";
@@ -13,6 +14,15 @@ pub(super) struct Output<'a> {
     pub(super) err: Box<dyn Write + 'a>,
     /// Whether standard error is a terminal that shows colours.
     pub(super) err_has_colours: bool,
+    /// Whether standard output is one.
+    pub(super) out_has_colours: bool,
+}
+
+/// What a word of an answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mood {
+    Good,
+    Bad,
 }
 
 /// Where the program tells things.
@@ -20,6 +30,7 @@ pub(super) struct Console<'a> {
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
     pub(super) colours: bool,
+    out_colours: bool,
     /// Why an answer was not written.
     unwritten: Option<io::Error>,
 }
@@ -27,14 +38,16 @@ pub(super) struct Console<'a> {
 impl Output<'_> {
     /// The streams of this process.
     pub(super) fn of_process(no_color: bool) -> Self {
-        let err = io::stderr();
+        let (out, err) = (io::stdout(), io::stderr());
         let err_has_colours = err.is_terminal() && !no_color;
-        Self { out: Box::new(io::stdout()), err: Box::new(err), err_has_colours }
+        let out_has_colours = out.is_terminal() && !no_color;
+        Self { out: Box::new(out), err: Box::new(err), err_has_colours, out_has_colours }
     }
 
     pub(super) fn console(&mut self, colours: bool) -> Console<'_> {
+        let out_colours = colours && self.out_has_colours;
         let colours = colours && self.err_has_colours;
-        Console { out: &mut self.out, err: &mut self.err, colours, unwritten: None }
+        Console { out: &mut self.out, err: &mut self.err, colours, out_colours, unwritten: None }
     }
 }
 
@@ -51,6 +64,15 @@ impl Console<'_> {
     /// Why an answer could not be written, if that happened and somebody wanted to read it.
     pub(super) fn unwritten(&mut self) -> Option<io::Error> {
         self.unwritten.take().filter(|reason| reason.kind() != io::ErrorKind::BrokenPipe)
+    }
+
+    /// A word of an answer, in the colour of what it tells.
+    pub(super) fn painted(&self, mood: Mood, word: &str) -> String {
+        let colour = match mood {
+            Mood::Good => GREEN,
+            Mood::Bad => RED,
+        };
+        if self.out_colours { format!("{colour}{word}{PLAIN}") } else { word.to_owned() }
     }
 
     /// A line of the answer.
@@ -88,7 +110,12 @@ mod tests {
 
     fn told(err_has_colours: bool, colours: bool) -> String {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut output = Output { out: Box::new(&mut out), err: Box::new(&mut err), err_has_colours };
+        let mut output = Output {
+            out: Box::new(&mut out),
+            err: Box::new(&mut err),
+            err_has_colours,
+            out_has_colours: false,
+        };
         let mut console = output.console(colours);
         console.error("one");
         console.warning("two");
@@ -96,6 +123,18 @@ mod tests {
         drop(output);
         assert_eq!(out, b"three\n");
         String::from_utf8(err).unwrap()
+    }
+
+    #[test]
+    fn words_of_an_answer_have_colours_where_it_is_read_on_a_terminal() {
+        let painted = |out_has_colours, wanted| {
+            let (out, err) = (Box::new(Vec::new()), Box::new(Vec::new()));
+            let mut output = Output { out, err, err_has_colours: true, out_has_colours };
+            output.console(wanted).painted(Mood::Good, "allowed")
+        };
+        assert_eq!(painted(true, true), "\u{1b}[1;32mallowed\u{1b}[0m");
+        assert_eq!(painted(true, false), "allowed");
+        assert_eq!(painted(false, true), "allowed");
     }
 
     #[test]

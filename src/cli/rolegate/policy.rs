@@ -1,6 +1,7 @@
 //! `policy`: what operators ask about policies, and what those commands share.
 
 mod check;
+mod explain;
 mod routes;
 mod test;
 
@@ -26,6 +27,11 @@ pub(super) enum PolicyCommand {
     /// the roles of its tokens.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
+    /// Tell why a request is decided as it is: which rules decide, and which nearly do and why not
+    ///
+    /// Without --role and --token-id, the request has no token. Nothing is changed, and nothing is asked of a server.
+    #[command(after_help = explain::EXIT_CODES)]
+    Explain(explain::Arguments),
     /// Show who may call what: every route that policies name, and what each role gets of it
     ///
     /// Without any PATH, the policies of the configuration are shown, with the roles that it adds. A row is about its
@@ -57,6 +63,7 @@ pub(super) enum Failure {
 pub(super) fn run(command: &PolicyCommand, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     match command {
         PolicyCommand::Check(arguments) => check::run(arguments, surroundings, console),
+        PolicyCommand::Explain(arguments) => explain::run(arguments, surroundings, console),
         PolicyCommand::Routes(arguments) => routes::run(arguments, surroundings, console),
         PolicyCommand::Test(arguments) => test::run(arguments, surroundings, console),
     }

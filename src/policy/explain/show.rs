@@ -143,8 +143,9 @@ impl fmt::Display for Note {
                 write!(f, "methods are case-sensitive and no rule is about this one: `{meant}` is another")
             }
             Self::Asterisk => f.write_str("no pattern matches `*`"),
-            Self::UnknownRole(role) => {
-                write!(f, "no policy defines the role `{role}`, so that it permits nothing")
+            Self::UnknownRole(role, meant) => {
+                write!(f, "no policy defines the role `{role}`, so that it permits nothing")?;
+                meant.as_ref().map_or(Ok(()), |meant| write!(f, ": did you mean `{meant}`?"))
             }
         }
     }
@@ -152,7 +153,10 @@ impl fmt::Display for Note {
 
 fn write_principal(f: &mut fmt::Formatter<'_>, principal: Option<&Principal>) -> fmt::Result {
     let Some(principal) = principal else { return f.write_str("without a token") };
-    write!(f, "token {} {:?}", principal.id, principal.name)?;
+    write!(f, "token {}", principal.id)?;
+    if !principal.name.is_empty() {
+        write!(f, " {:?}", principal.name)?;
+    }
     match &*principal.roles {
         [] => f.write_str(" without a role"),
         [role] => write!(f, " with the role {role}"),

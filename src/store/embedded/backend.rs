@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(super) struct Backend {
     pub(super) locks: FileBackend,
     pub(super) file: Arc<GuardedFile>,
+    /// Whether the file is only looked at, so that a lock shared with other lookers will do.
+    pub(super) is_looking: bool,
 }
 
 impl redb::StorageBackend for Backend {
@@ -39,6 +41,9 @@ impl redb::StorageBackend for Backend {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        if self.is_looking {
+            return self.locks.try_lock_shared_range(start, end);
+        }
         self.locks.try_lock_range(start, end)
     }
 
@@ -47,6 +52,9 @@ impl redb::StorageBackend for Backend {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        if self.is_looking {
+            return self.locks.lock_shared_range(start, end);
+        }
         self.locks.lock_range(start, end)
     }
 

@@ -93,7 +93,7 @@ impl Reader {
             self.problem(place, message);
             return None;
         };
-        let read = read_request(method, target, scene);
+        let read = read_request(method, target, scene.headers.clone(), scene.client_ip);
         let has_credential =
             read.as_ref().is_ok_and(|request| !matches!(request.credential(), Credential::Missing));
         if has_credential {
@@ -105,7 +105,16 @@ impl Reader {
     }
 }
 
-fn read_request(method: Method, target: &str, scene: &Scene) -> Result<Request, Arc<str>> {
+/// Reads a request as the gate would.
+///
+/// # Errors
+/// With the reason why the gate refuses it.
+pub(crate) fn read_request(
+    method: Method,
+    target: &str,
+    headers: HeaderMap,
+    client_ip: Option<IpAddr>,
+) -> Result<Request, Arc<str>> {
     // A parsed address has lost its fragment, and the gate never sees one.
     if target.contains('#') {
         return Err("the request target has a fragment".into());
@@ -114,7 +123,7 @@ fn read_request(method: Method, target: &str, scene: &Scene) -> Result<Request, 
         return Err(format!("the request target is longer than {TARGET_MAX_BYTES} bytes").into());
     }
     let uri: Uri = target.parse().map_err(|wrong: http::uri::InvalidUri| wrong.to_string())?;
-    Request::read(method, &uri, Version::HTTP_11, scene.headers.clone(), scene.client_ip)
+    Request::read(method, &uri, Version::HTTP_11, headers, client_ip)
         .map_err(|wrong| wrong.to_string().into())
 }
 

@@ -1,0 +1,112 @@
+//! A look at one token of a store that nobody has open. Nothing is created, and not a byte changes.
+
+use super::guarded::GuardedFile;
+use super::{FILE_NAME, Place, TOKENS, guard, row};
+use crate::store::StoreError;
+use crate::token::{TokenId, TokenRecord};
+use redb::ReadableDatabase as _;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::Path;
+
+/// The token with this id in the store of a data folder; `None` when it has none.
+///
+/// # Errors
+/// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
+pub fn find_token(folder: &Path, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+    let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
+    let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
+    let lock = File::open(folder).map_err(|source| super::refused("open", folder, source))?;
+    match lock.try_lock_shared() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
+        // Some network file systems lock no folders; redb's own lock on the file is still taken there.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+        Err(TryLockError::Error(source)) => return Err(super::refused("lock", folder, source)),
+    }
+    place.refuse_other_content(&mut file)?;
+    guard(&place, || {
+        let locks = file.try_clone().map_err(|source| place.io("open", source))?;
+        // What redb mends of a store that was not closed is mended in memory and goes with it.
+        let content = GuardedFile::held(file).map_err(|source| place.io("read", source))?;
+        let opened = place.open_database(locks, content, true)?;
+        place.check_format(&opened)?;
+        let row = || -> Result<Option<Vec<u8>>, redb::Error> {
+            let table = opened.database.begin_read()?.open_table(TOKENS)?;
+            Ok(table.get(id.get())?.map(|row| row.value().to_vec()))
+        };
+        let row = row().map_err(|error| place.explain("read", error))?;
+        row.map(|row| row::decode(id.get(), &row).map_err(|what| place.corrupt(what))).transpose()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store as _;
+    use crate::store::embedded::EmbeddedStore;
+    use crate::time::Timestamp;
+    use crate::token::{Secret, SecretKind, TokenOrigin};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn record() -> TokenRecord {
+        TokenRecord {
+            id: TokenId::generate().unwrap(),
+            digest: Secret::generate().unwrap().digest(),
+            kind: SecretKind::Generated,
+            origin: TokenOrigin::Api,
+            name: "ci".into(),
+            description: None,
+            roles: Vec::new(),
+            dedicated_subject: None,
+            created: Timestamp::EPOCH,
+            updated: Timestamp::EPOCH,
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn token_is_found_and_nothing_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        assert_eq!(store.insert(&record).unwrap(), crate::store::Insertion::Inserted);
+        assert!(matches!(find_token(folder.path(), record.id), Err(StoreError::InUse { .. })));
+        drop(store);
+
+        let file = folder.path().join(FILE_NAME);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+        let before = fs::read(&file).unwrap();
+        assert_eq!(find_token(folder.path(), record.id).unwrap(), Some(record));
+        assert_eq!(find_token(folder.path(), TokenId::generate().unwrap()).unwrap(), None);
+        assert!(fs::read(&file).unwrap() == before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn store_that_a_killed_process_left_is_read_and_not_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = record();
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        assert_eq!(store.insert(&record).unwrap(), crate::store::Insertion::Inserted);
+        // The file as it is while the store is open is the file that a killed process leaves.
+        let left = tempfile::tempdir().unwrap();
+        fs::copy(folder.path().join(FILE_NAME), left.path().join(FILE_NAME)).unwrap();
+        let before = fs::read(left.path().join(FILE_NAME)).unwrap();
+        assert_eq!(find_token(left.path(), record.id).unwrap(), Some(record));
+        assert!(fs::read(left.path().join(FILE_NAME)).unwrap() == before);
+    }
+
+    #[test]
+    fn where_no_store_is_none_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("data");
+        let id = TokenId::generate().unwrap();
+        assert!(matches!(find_token(&missing, id), Err(StoreError::Io { action: "open", .. })));
+        assert!(matches!(find_token(folder.path(), id), Err(StoreError::Io { action: "open", .. })));
+        fs::write(folder.path().join(FILE_NAME), "something else").unwrap();
+        assert!(matches!(find_token(folder.path(), id), Err(StoreError::Corrupt { .. })));
+        assert!(!missing.exists());
+    }
+}
