@@ -27,7 +27,7 @@ pub(super) enum PolicyCommand {
     /// the roles of its tokens.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
-    /// Tell why a request is decided as it is: which rules decide, and which nearly do and why not
+    /// Tell which rules decide a request, and which nearly do and why not
     ///
     /// Without --role and --token-id, the request has no token. Nothing is changed, and nothing is asked of a server.
     #[command(after_help = explain::EXIT_CODES)]

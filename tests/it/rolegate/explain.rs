@@ -15,8 +15,9 @@ deny("ANY /api/internal/**").unless(|request| request.token.name == "root" && re
 const TIME: &str = "2026-03-01T08:00:00Z";
 
 fn explain(arguments: &[&str]) -> Run {
-    let fixed = ["policy", "explain", "--policies", "p.rhai", "--time", TIME];
-    Run::new(&[&fixed[..], arguments].concat()).file("p.rhai", POLICY)
+    let time = if arguments.contains(&"--time") { &[][..] } else { &["--time", TIME] };
+    let start = ["policy", "explain", "--policies", "p.rhai"];
+    Run::new(&[&start[..], arguments, time].concat()).file("p.rhai", POLICY)
 }
 
 #[test]
