@@ -98,6 +98,13 @@ fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
         let policies = load(&pair[0].1)?;
         let report = run(&file, &policies);
         assert!(report.is_success() && report.passed() == 12, "{report}");
+        let mistyped = pair[1].1.replacen("?kind=full", "?kind=ful", 1);
+        let mistyped = CaseFile::read("policy_test.yaml", mistyped.as_bytes())?;
+        let mut failing = run(&mistyped, &policies);
+        failing.explain(&policies, &[], 1);
+        let failed = failing.results().iter().find(|result| !result.is_passed());
+        let told = format!("\n```text\n{}\n```\n", failed.ok_or("no case fails")?);
+        assert!(page.contains(&told), "the page lacks{told}");
         let mut coverage = Coverage::default();
         coverage.add(&policies, &report);
         let gaps: String = coverage.gaps().iter().map(|gap| format!("\n{gap}")).collect();

@@ -3,8 +3,12 @@
 use super::{Answer, Case, Expected, ExpectedRule};
 use crate::decision::{ConditionOutcome, RuleId};
 use crate::policy::error::{Location, Problem};
+use crate::policy::{PolicySet, Source};
 use std::fmt;
 use std::sync::Arc;
+
+/// The most lines of an explanation that are shown below a case.
+const EXPLANATION_LINES_MAX: usize = 40;
 
 /// What came of all cases of a file.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub struct CaseResult<'f> {
     pub got: Got,
     /// In what the answer differs from the expected one; empty when the case passed.
     pub mismatches: Vec<Mismatch>,
+    /// Why the answer is what it is, where that was asked for by [`Report::explain`].
+    pub explanation: Option<String>,
 }
 
 /// The answer that a case got.
@@ -59,6 +65,18 @@ pub enum Mismatch {
 impl<'f> Report<'f> {
     pub(super) fn new(results: Vec<CaseResult<'f>>, problems: Vec<Problem>) -> Self {
         Self { results, problems }
+    }
+
+    /// Explains the answers of the first `most` cases that failed, by the policies for which they ran; with the
+    /// line of the rule that decided where its source is given. A malformed request has its reason already.
+    pub fn explain(&mut self, policies: &PolicySet, sources: &[Source], most: usize) {
+        for result in self.results.iter_mut().filter(|result| !result.is_passed()).take(most) {
+            if let Ok(request) = &result.case.request.read {
+                let principal = result.case.principal.principal.as_ref();
+                let explanation = policies.explain(principal, request, result.case.time);
+                result.explanation = Some(explanation.with_sources(sources).to_string());
+            }
+        }
     }
 
     /// What came of each case, in the order of the file.
@@ -132,7 +150,16 @@ impl fmt::Display for CaseResult<'_> {
             writeln!(f, "  request  {} as {}", self.case.request.text, self.case.principal.name)?;
         }
         writeln!(f, "  expected {}", self.case.expected)?;
-        write!(f, "  got      {}", self.got)
+        write!(f, "  got      {}", self.got)?;
+        let mut lines = self.explanation.iter().flat_map(|explanation| explanation.lines());
+        for (at, line) in lines.by_ref().take(EXPLANATION_LINES_MAX).enumerate() {
+            let indent = if line.is_empty() { "" } else { "    " };
+            write!(f, "{}\n{indent}{line}", if at == 0 { "\n" } else { "" })?;
+        }
+        match lines.count() {
+            0 => Ok(()),
+            more => write!(f, "\n    and {more} lines more"),
+        }
     }
 }
 

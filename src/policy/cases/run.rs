@@ -40,7 +40,7 @@ fn run_case<'f>(case: &'f Case, policies: &PolicySet) -> CaseResult<'f> {
         }
     };
     let mismatches = mismatches(case, &got);
-    CaseResult { case, got, mismatches }
+    CaseResult { case, got, mismatches, explanation: None }
 }
 
 fn got(decision: Decision, policies: &PolicySet) -> Got {

@@ -4,7 +4,7 @@ use super::*;
 use crate::decision::PolicyVersion;
 use crate::policy::compile::compile;
 use crate::policy::declaration::*;
-use crate::policy::{PolicySet, RoleBindings, Route};
+use crate::policy::{PolicySet, RoleBindings, Route, ScriptLimits, Source};
 
 /// A condition with a fixed answer.
 #[derive(Debug)]
@@ -355,4 +355,54 @@ cases:
       expected deny by no rule
       got      deny by no rule
     ");
+}
+
+/// Policies of a script, and a report on one case for them that fails.
+fn explained(script: &str, most: usize) -> Report<'static> {
+    let source = Source { name: "p.rhai".into(), text: script.to_owned() };
+    let policies =
+        PolicySet::load(std::slice::from_ref(&source), &RoleBindings::default(), &ScriptLimits::default());
+    let policies = policies.unwrap();
+    let yaml = "
+principals: { reader: [reader] }
+cases:
+  - { name: dots, principal: reader, request: GET /a/../b, expect: deny }
+  - { name: right, principal: reader, request: GET /c, expect: deny }
+  - { name: wrong, principal: reader, request: GET /a, expect: allow }
+  - { name: wrong as well, principal: reader, request: GET /b, expect: allow }
+";
+    let file: &'static CaseFile = Box::leak(Box::new(read(yaml).unwrap()));
+    let mut report = run(file, &policies);
+    report.explain(&policies, &[source], most);
+    report
+}
+
+#[test]
+fn failing_cases_are_explained_as_many_as_wanted() {
+    let script = "role(\"reader\").allow(\"POST /a\");\ndeny(\"GET /b\");\n";
+    let explained = |most| {
+        let report = explained(script, most);
+        report.results().iter().map(|result| result.explanation.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(explained(0), [false, false, false, false]);
+    // The first that fails is malformed, which says it all.
+    assert_eq!(explained(2), [false, false, true, false]);
+    assert_eq!(explained(3), [false, false, true, true]);
+    insta::assert_snapshot!(self::explained(script, 3));
+}
+
+#[test]
+fn long_explanation_is_cut_below_its_case_and_kept_whole() {
+    let mut script = String::from("role(\"reader\");\n");
+    for number in 0..10 {
+        script.push_str(&format!("deny(\"GET /a\");\nrole(\"r{number}\").allow(\"POST /a\");\n"));
+    }
+    let report = explained(&script, 3);
+    let result = &report.results()[2];
+    let lines = result.explanation.as_ref().unwrap().lines().count();
+    assert!(lines > 40, "{lines}");
+    let shown = result.to_string();
+    let expected = format!("    and {} lines more", lines - 40);
+    assert_eq!(shown.lines().count(), 5 + 1 + 40 + 1);
+    assert_eq!(shown.lines().last(), Some(expected.as_str()));
 }

@@ -83,6 +83,26 @@ fn coverage_alone_does_not_fail_and_failing_cases_fail_whatever_they_cover() {
 }
 
 #[test]
+fn failing_cases_are_explained_unless_that_is_unwanted() {
+    let failing = CASES.replace("deny", "allow");
+    let run = |arguments: &[&str]| run(arguments).file("p.rhai", POLICY).file("p_test.yaml", &failing);
+    insta::assert_snapshot!(run(&["p.rhai"]).whole());
+    insta::assert_snapshot!(run(&["p.rhai", "-o", "json"]).whole());
+    insta::assert_snapshot!(run(&["p.rhai", "--explain", "0"]).whole(), @r"
+    exit code 1
+    -- stdout
+    p_test.yaml:
+    failed: POST /backup?kind=none as night
+      --> p_test.yaml:5:5
+      expected allow
+      got      deny by no rule
+
+    3 cases: 2 passed, 1 failed
+    -- stderr
+    ");
+}
+
+#[test]
 fn what_is_no_percentage_is_wrong_usage() {
     for text in ["100.01", "-1", "99,5", "all", "1.234", ""] {
         let told = covered(&["p.rhai", &format!("--min-coverage={text}")]).told();

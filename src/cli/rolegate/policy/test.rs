@@ -31,6 +31,9 @@ pub(in super::super) struct Arguments {
     /// Write the results to FILE as well, as JUnit XML for CI systems
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Explain the answers of so many failing cases of each file
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    explain: usize,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -38,7 +41,7 @@ pub(in super::super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     let suite = Suite::read(&arguments.paths, &arguments.config, surroundings);
-    let outcome = suite.as_ref().map(Suite::run);
+    let outcome = suite.as_ref().map(|suite| suite.run(arguments.explain));
     let is_written =
         arguments.junit.as_ref().is_none_or(|file| arguments.write_junit(file, outcome.as_ref(), console));
     let is_success = match (&outcome, arguments.output) {

@@ -63,6 +63,7 @@ fn case_json(result: &CaseResult<'_>) -> Value {
         "principal": &*result.case.principal.name,
         "expected": result.case.expected.to_string(),
         "got": result.got.to_string(),
+        "explanation": result.explanation,
     })
 }
 

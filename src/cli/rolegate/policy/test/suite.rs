@@ -5,7 +5,7 @@ use super::super::super::settings::{FileArguments, Surroundings};
 use super::super::Failure;
 use crate::policy::cases::coverage::Coverage;
 use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, Report};
-use crate::policy::{PolicySet, RoleBindings};
+use crate::policy::{PolicySet, RoleBindings, Source};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -48,7 +48,8 @@ pub(super) struct Ran<'s> {
     pub(super) times: Vec<Duration>,
 }
 
-type Loaded = HashMap<BTreeSet<PathBuf>, Result<Rc<PolicySet>, Rc<Failure>>>;
+/// Policies with what they were made of, by the names of their files.
+type Loaded = HashMap<BTreeSet<PathBuf>, Result<Rc<(Vec<Source>, PolicySet)>, Rc<Failure>>>;
 
 impl Suite {
     /// Finds and reads the files of cases at these paths, or at those of the configuration. A file that cannot
@@ -81,13 +82,14 @@ impl Suite {
         Ok(Self { files, untested })
     }
 
-    /// Runs all cases. Policies that several files name together are loaded once.
-    pub(super) fn run(&self) -> Outcome<'_> {
+    /// Runs all cases, and explains the first `explained` of each file that fail. Policies that several files
+    /// name together are loaded once.
+    pub(super) fn run(&self, explained: usize) -> Outcome<'_> {
         let mut loaded = Loaded::new();
         let mut coverage = Coverage::default();
         let files = self.files.iter().map(|file| {
             let started = now();
-            let ran = file.run(&mut loaded, &mut coverage);
+            let ran = file.run(&mut loaded, &mut coverage, explained);
             FileOutcome { path: &file.path, time: started.elapsed(), ran }
         });
         Outcome { files: files.collect(), coverage, untested: &self.untested }
@@ -95,19 +97,26 @@ impl Suite {
 }
 
 impl SuiteFile {
-    fn run(&self, loaded: &mut Loaded, coverage: &mut Coverage) -> Result<Ran<'_>, Rc<Failure>> {
+    fn run(
+        &self,
+        loaded: &mut Loaded,
+        coverage: &mut Coverage,
+        explained: usize,
+    ) -> Result<Ran<'_>, Rc<Failure>> {
         let cases = self.cases.as_ref().map_err(Rc::clone)?;
         let policies = self.policies(cases);
         let names = policies.iter().map(|named| named.path.clone()).collect();
-        let policies = loaded.entry(names).or_insert_with(|| load(&policies).map_err(Rc::new)).clone()?;
+        let loaded = loaded.entry(names).or_insert_with(|| load(&policies).map_err(Rc::new)).clone()?;
         let mut times = Vec::with_capacity(cases.cases().len());
         let mut started = now();
-        let report = cases::run_each(cases, &policies, |_| {
+        let (sources, policies) = &*loaded;
+        let mut report = cases::run_each(cases, policies, |_| {
             let ended = now();
             times.push(ended - started);
             started = ended;
         });
-        coverage.add(&policies, &report);
+        coverage.add(policies, &report);
+        report.explain(policies, sources, explained);
         Ok(Ran { report, times })
     }
 
@@ -154,9 +163,10 @@ fn read_cases(path: &Path, named: &Named) -> Result<CaseFile, Failure> {
     Ok(cases.map_err(LoadError::from)?)
 }
 
-fn load(policies: &[Named]) -> Result<Rc<PolicySet>, Failure> {
-    let policies = policies::compile(&policies::sources(policies)?, &RoleBindings::default(), |_| {});
-    Ok(Rc::new(policies.map_err(LoadError::from)?))
+fn load(policies: &[Named]) -> Result<Rc<(Vec<Source>, PolicySet)>, Failure> {
+    let sources = policies::sources(policies)?;
+    let policies = policies::compile(&sources, &RoleBindings::default(), |_| {});
+    Ok(Rc::new((sources, policies.map_err(LoadError::from)?)))
 }
 
 /// The cases that belong to a policy, or the file itself when it is one of cases.
