@@ -179,6 +179,13 @@ impl PolicySet {
         if decision.policy == self.version { self.rule(decision.rule()?) } else { None }
     }
 
+    /// The route of the deciding rule that the request matched; `None` when no rule decided.
+    pub fn deciding_route(&self, decision: &Decision, request: &Request) -> Option<&Arc<Route>> {
+        let method = MethodSet::of(request.method().as_str());
+        let routes = &self.deciding_rule(decision)?.routes;
+        routes.iter().find(|route| route.covers(method, request.path()))
+    }
+
     /// All roles: those of the scripts, aliases and custom roles.
     pub fn roles(&self) -> &[RoleName] {
         self.roles.names()

@@ -8,6 +8,7 @@ mod socket;
 mod body;
 mod connection;
 mod observe;
+mod shadow;
 mod metrics;
 mod reply;
 mod access;
@@ -19,6 +20,9 @@ pub use clock::{Clock, wall_clock};
 pub use limits::Limits;
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
+pub use shadow::{
+    SHADOW_DIFFERENCES_MAX, SHADOW_QUEUE, Shadow, ShadowChange, ShadowDifference, ShadowReport, ShadowRequest,
+};
 
 use crate::engine::Engine;
 use api::Api;
