@@ -174,7 +174,7 @@ impl Record {
 }
 
 impl Observe for Record {
-    fn decided(&self, request: &Request, answer: &Answer, _: &PolicySet) {
+    fn decided(&self, request: &Request, answer: &Answer, _: &Arc<PolicySet>) {
         let (name, decision, principal) = match answer {
             Answer::Permitted(permit) => ("permitted", permit.decision(), permit.principal()),
             Answer::Forbidden(forbidden) => ("forbidden", &forbidden.decision, Some(&forbidden.principal)),
