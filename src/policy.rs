@@ -17,6 +17,7 @@ pub mod matrix;
 mod script;
 pub mod space;
 mod table;
+mod warn;
 
 pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
@@ -34,6 +35,7 @@ pub use script::{
     Limits, NAMES_MAX, Printer, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX, SOURCES_MAX, SOURCES_MAX_BYTES,
     ScriptLimits, Source,
 };
+pub use warn::{Examined, WARNINGS_MAX, Warning, WarningCode};
 
 use crate::decision::{Decision, PolicyVersion, RuleId};
 use crate::request::{MethodSet, Request};
@@ -44,6 +46,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use table::{GrantedTable, Table};
+use warn::Written;
 
 /// All policies of an engine, compiled. Immutable: a reload makes another one.
 #[derive(Debug)]
@@ -125,6 +128,15 @@ impl PolicySet {
         bindings: &RoleBindings,
         limits: &ScriptLimits,
     ) -> Result<Self, PolicyErrors> {
+        Self::load_as_written(sources, bindings, limits).map(|(policies, _)| policies)
+    }
+
+    /// The same, with what a policy set itself has no use for.
+    fn load_as_written(
+        sources: &[Source],
+        bindings: &RoleBindings,
+        limits: &ScriptLimits,
+    ) -> Result<(Self, Written), PolicyErrors> {
         let mut problems = check::sources(sources);
         if !problems.is_empty() {
             return Err(PolicyErrors::from(problems));
@@ -135,6 +147,7 @@ impl PolicySet {
         };
         problems.append(&mut loaded.problems);
         let mut set = None;
+        let mut written = Written::default();
         if loaded.is_complete {
             // A rule whose routes are all wrong has been told about.
             if !problems.is_empty() {
@@ -144,6 +157,7 @@ impl PolicySet {
             if problems.is_empty() {
                 problems.extend(check::declares_something(&loaded.declared, sources));
             }
+            written.note(&loaded.declared);
             match compile::compile(loaded.declared, bindings, check::version(sources, bindings, &limits.host))
             {
                 Ok(compiled) => {
@@ -154,7 +168,11 @@ impl PolicySet {
             }
         }
         match set {
-            Some(set) if problems.is_empty() => Ok(set),
+            Some(set) if problems.is_empty() => {
+                written.mentions = loaded.mentions;
+                written.sources = loaded.sources;
+                Ok((set, written))
+            }
             _ => Err(check::with_lines(problems, &loaded.sources)),
         }
     }

@@ -4,6 +4,7 @@ mod ambiguity;
 mod credential;
 mod host;
 
+pub(crate) use credential::is_credential;
 pub use credential::{Credential, Unusable};
 pub use host::{Host, HostError};
 
@@ -142,6 +143,16 @@ impl MethodSet {
         Self::NAMES.into_iter().filter(move |(_, set)| self.intersects(*set)).map(|(name, _)| name)
     }
 
+    /// The methods of this set that are not in the other.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The methods that are in both sets.
+    pub(crate) const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether both sets have a method in common.
     pub const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -257,7 +268,7 @@ impl Request {
     /// # Errors
     /// When the field is repeated, or not text.
     pub fn header(&self, name: &str) -> Result<Option<&str>, HeaderError> {
-        if credential::is_credential(name) {
+        if is_credential(name) {
             return Ok(None);
         }
         let mut values = self.0.headers.get_all(name).iter();

@@ -121,7 +121,14 @@ impl fmt::Debug for Location {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}\n  --> {}", self.message, self.location)?;
+        self.write("error", f)
+    }
+}
+
+impl Problem {
+    /// Writes the problem below a label such as `error`.
+    pub(super) fn write(&self, label: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{label}: {}\n  --> {}", self.message, self.location)?;
         if let Some(line) = &self.line_text {
             let number = self.location.line.to_string();
             let gutter = " ".repeat(number.len());

@@ -158,6 +158,32 @@ impl Pattern {
         parts.next().is_some() == self.below
     }
 
+    /// The paths that are in both sets, as a pattern without names; `None` when there are none.
+    pub(super) fn meet(&self, other: &Self) -> Option<Self> {
+        let (short, long) =
+            if self.segments.len() <= other.segments.len() { (self, other) } else { (other, self) };
+        let is_possible =
+            if short.segments.len() == long.segments.len() { short.below == long.below } else { short.below };
+        if !is_possible {
+            return None;
+        }
+        let both = short.segments.iter().zip(&long.segments).map(|(one, other)| one.meet(other));
+        let rest =
+            long.segments.iter().skip(short.segments.len()).map(|segment| Some(segment.without_name()));
+        let segments: Option<Box<[Segment]>> = both.chain(rest).collect();
+        Some(Self { segments: segments?, below: long.below })
+    }
+
+    /// Whether every path of the other set is in this one.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let is_long_enough = if self.segments.len() == other.segments.len() {
+            self.below == other.below
+        } else {
+            self.below && self.segments.len() < other.segments.len()
+        };
+        is_long_enough && self.segments.iter().zip(&other.segments).all(|(one, other)| one.contains(other))
+    }
+
     /// What the path has in the place of `{name}`, decoded; `None` when the pattern has no such name.
     pub fn parameter(&self, name: &str, path: &CanonicalPath) -> Option<String> {
         let named = |segment: &Segment| matches!(segment, Segment::Any(Some(known)) if **known == *name);
@@ -175,6 +201,34 @@ impl Pattern {
 }
 
 impl Segment {
+    fn meet(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Literal(one), Self::Literal(other)) => {
+                (one == other).then(|| Self::Literal(Arc::clone(one)))
+            }
+            (Self::Literal(text), Self::Any(_)) | (Self::Any(_), Self::Literal(text)) => {
+                (!text.is_empty()).then(|| Self::Literal(Arc::clone(text)))
+            }
+            (Self::Any(_), Self::Any(_)) => Some(Self::Any(None)),
+        }
+    }
+
+    fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any(_), Self::Literal(text)) => !text.is_empty(),
+            (Self::Any(_), Self::Any(_)) => true,
+            (Self::Literal(one), Self::Literal(other)) => one == other,
+            (Self::Literal(_), Self::Any(_)) => false,
+        }
+    }
+
+    fn without_name(&self) -> Self {
+        match self {
+            Self::Literal(text) => Self::Literal(Arc::clone(text)),
+            Self::Any(_) => Self::Any(None),
+        }
+    }
+
     fn matches(&self, part: &str) -> bool {
         match self {
             Self::Literal(text) => **text == *part,
@@ -362,6 +416,33 @@ mod tests {
         }
         for text in ["GET //a", "GET /a//b", "GET /../a", "GET /a;b", "GET /a%2fb", "GET /a//**"] {
             assert!(matches!(Route::parse(text), Err(RouteError::Unmatchable { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn meet_and_contains_agree_with_what_is_matched() {
+        let texts = [
+            "/", "/a", "/a/", "/b", "/*", "/{x}/", "/*/*", "/a/*", "/*/b", "/a/b", "/a/b/", "/**", "/a/**",
+            "/*/**", "/a/b/**", "/a/*/**", "/*/b/**", "/b/**",
+        ];
+        let paths =
+            ["/", "/a", "/b", "/c", "/a/", "/c/", "/a/b", "/a/c", "/c/b", "/a/b/", "/a/b/c", "/c/b/d/"];
+        let paths: Vec<_> = paths.iter().map(|path| CanonicalPath::parse(path).unwrap()).collect();
+        let patterns: Vec<_> = texts.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        for one in &patterns {
+            for other in &patterns {
+                let both = one.meet(other);
+                for path in &paths {
+                    let expected = one.matches(path) && other.matches(path);
+                    assert_eq!(
+                        both.as_ref().is_some_and(|both| both.matches(path)),
+                        expected,
+                        "{one} {other}"
+                    );
+                }
+                // A set is contained in another one when the two have all of it in common.
+                assert_eq!(one.contains(other), both.as_ref() == other.meet(other).as_ref(), "{one} {other}");
+            }
         }
     }
 

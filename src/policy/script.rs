@@ -1,5 +1,7 @@
 //! Runs policy scripts once and collects what they declare. Nothing outside this module knows Rhai.
 
+mod advice;
+mod allowance;
 mod calls;
 mod capture;
 mod condition;
@@ -22,6 +24,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use advice::{advise, may_ask_for_any_role};
+pub(super) use allowance::{Allowance, read_allowances};
 pub(super) use lint::{NAME_MAX_BYTES, RoleMention, has_meaning, is_name, printable};
 pub(super) use source::SourceText;
 pub use tally::{NAMES_MAX, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX};

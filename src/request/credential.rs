@@ -61,7 +61,7 @@ pub(super) fn take(headers: &mut HeaderMap) -> Result<Credential, Malformed> {
 }
 
 /// Whether a header field of this name, in any case, carries a credential.
-pub(super) fn is_credential(name: &str) -> bool {
+pub(crate) fn is_credential(name: &str) -> bool {
     CREDENTIAL_HEADERS.iter().any(|credential| credential.eq_ignore_ascii_case(name))
 }
 

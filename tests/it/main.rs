@@ -19,6 +19,7 @@ mod policy_errors;
 mod policy_fuzz;
 #[cfg(feature = "cli")]
 mod policy_routes;
+mod policy_warnings;
 #[cfg(feature = "embedded")]
 mod process;
 #[cfg(feature = "cli")]

@@ -55,12 +55,29 @@ impl SourceText {
         let from = (problem.location.line, problem.location.column);
         let start = self.words.partition_point(|word| (word.line, word.column) < from);
         let call = self.words.get(start..).unwrap_or_default();
-        let literal = arguments(call).find(|word| word.is_text(value));
+        let rest = || statement(call).find(|word| word.is_text(value));
+        let literal = arguments(call).find(|word| word.is_text(value)).or_else(rest);
         if let Some(word) = literal.or_else(|| self.first_literal(value)) {
             problem.location = Location::new(&self.name, word.line, word.column);
             // Both quotes belong to the literal. One with escapes is longer; the mark ends with its line.
             problem.length = u32::try_from(value.chars().count() + 2).unwrap_or(1);
         }
+    }
+
+    /// Marks all of the name at a problem's place, and shows its line.
+    pub(crate) fn underline(&self, problem: &mut Problem) {
+        let place = (problem.location.line, problem.location.column);
+        let at = self.words.partition_point(|word| (word.line, word.column) < place);
+        let word = self.words.get(at).filter(|word| (word.line, word.column) == place);
+        if let Some(name) = word.and_then(Word::name).filter(|_| problem.length <= 1) {
+            problem.length = u32::try_from(name.chars().count()).unwrap_or(1);
+        }
+        self.show_line(problem);
+    }
+
+    /// The lines, without their ends.
+    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|line| &**line)
     }
 
     fn first_literal(&self, value: &str) -> Option<&Word> {
@@ -163,6 +180,26 @@ pub(super) fn arguments(words: &[Word]) -> impl Iterator<Item = &Word> {
             depth = outer;
         }
         true
+    })
+}
+
+/// The words up to the end of the statement that starts with the first of them, or is under way there: a
+/// semicolon or comma outside of its brackets, or the bracket that closes around it.
+pub(super) fn statement(words: &[Word]) -> impl Iterator<Item = &Word> {
+    let mut depth = 0_usize;
+    let mut is_over = false;
+    words.iter().take_while(move |word| {
+        if is_over {
+            return false;
+        }
+        if word.is_opening() {
+            depth += 1;
+        } else if word.is_closing() {
+            let Some(outer) = depth.checked_sub(1) else { return false };
+            depth = outer;
+            is_over = depth == 0 && word.token == Token::RightBrace;
+        }
+        depth > 0 || !matches!(word.token, Token::SemiColon | Token::Comma)
     })
 }
 
