@@ -310,6 +310,41 @@ mod policies {
         insta::assert_snapshot!(configured(&["policy", "check", "-o", "json"], broken).whole());
     }
 
+    /// A rule twice, and a role that no token of the configuration holds.
+    const ODD: &str =
+        "role(\"reader\").allow(\"GET /x\");\nopen(\"GET /x\");\nrole(\"writer\").allow(\"PUT /x\");\n";
+
+    #[test]
+    fn check_warns_and_succeeds_unless_warnings_are_denied() {
+        let run = |arguments: &[&str]| configured(&[&["policy", "check"], arguments].concat(), ODD);
+        insta::assert_snapshot!(run(&[]).whole());
+        insta::assert_snapshot!(run(&["--deny", "covered-rule", "-o", "json"]).whole());
+        for (arguments, code) in [
+            (&["--deny", "covered-rule"][..], 1),
+            (&["--deny", "all"], 1),
+            (&["--deny-warnings"], 1),
+            (&["--deny", "idle-except"], 0),
+            (&["--deny-warnings", "--allow", "covered-rule"], 1),
+            (&["--deny-warnings", "--allow", "covered-rule,unheld-role"], 0),
+            (&["--deny", "all", "--allow", "all"], 0),
+            // Without the configuration nobody knows who holds a role.
+            (&["policy.rhai", "--deny", "unheld-role"], 0),
+        ] {
+            assert_eq!(run(arguments).told().code, Some(code), "{arguments:?}");
+        }
+        insta::assert_snapshot!(run(&["--deny", "covered"]).whole());
+    }
+
+    #[test]
+    fn shipped_policy_and_configuration_have_no_warnings() {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let files = ["rolegate.yaml", "authentication.yaml"].map(|name| format!("{root}/config/{name}"));
+        let mut run = Run::new(&["policy", "check", "-c", &files[0], "-c", &files[1], "--deny-warnings"]);
+        run.command.current_dir(root);
+        let told = run.told();
+        assert_eq!((told.code, told.err.as_str()), (Some(0), ""));
+    }
+
     #[test]
     fn check_holds_the_roles_of_the_configuration_against_the_policies() {
         let other = "role(\"readers\").allow(\"GET /x\");\n";

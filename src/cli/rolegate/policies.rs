@@ -2,9 +2,10 @@
 
 use crate::config::{Config, Origin, read};
 use crate::policy::{
-    Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, SOURCES_MAX_BYTES, ScriptLimits,
-    Source,
+    Examined, Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, SOURCES_MAX_BYTES,
+    ScriptLimits, Source,
 };
+use crate::token::RoleName;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,10 +146,29 @@ pub(super) fn load(
 ) -> Result<(Vec<Source>, PolicySet), LoadError> {
     let sources = sources(&Named::policies_of(config))?;
     let policies = compile(&sources, &config.bindings(), hear)?;
+    refuse_unknown_roles(config, &policies)?;
+    Ok((sources, policies))
+}
+
+/// The same, with the warnings about them; what scripts print is not heard.
+pub(super) fn examine(config: &Config) -> Result<(Vec<Source>, Examined), LoadError> {
+    let sources = sources(&Named::policies_of(config))?;
+    let bindings = config.bindings();
+    let tokens = config.roles_of_tokens().map(|(role, _)| role);
+    // The configuration gives a role to somebody, too, when it gives it another name.
+    let names = bindings.aliases.iter().map(|alias| &alias.name);
+    let custom = bindings.custom.iter().map(|role| &role.name);
+    let held: Vec<RoleName> = tokens.chain(names).chain(custom).cloned().collect();
+    let examined = PolicySet::examine(&sources, &bindings, Some(&held), &ScriptLimits::default())?;
+    refuse_unknown_roles(config, &examined.policies)?;
+    Ok((sources, examined))
+}
+
+fn refuse_unknown_roles(config: &Config, policies: &PolicySet) -> Result<(), PolicyErrors> {
     let roles = config.roles_of_tokens();
     let unknown: Vec<_> =
         roles.filter_map(|(role, location)| policies.unknown_role(role, &location)).collect();
-    if unknown.is_empty() { Ok((sources, policies)) } else { Err(PolicyErrors::from(unknown).into()) }
+    if unknown.is_empty() { Ok(()) } else { Err(PolicyErrors::from(unknown)) }
 }
 
 /// What policies amount to, in a few words.

@@ -21,10 +21,14 @@ use std::sync::Arc;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
-    /// Tell everything that is wrong with policies
+    /// Tell everything that is wrong with policies, and what is most likely not meant
     ///
     /// Without any PATH, the policies of the configuration are looked at, together with the roles that it adds and
     /// the roles of its tokens.
+    ///
+    /// Errors keep policies from loading. Warnings do not, and leave the exit code 0 unless they are denied. A
+    /// comment in the policy allows one: `// rolegate: allow(CODE)` before a statement or at the end of a line,
+    /// `// rolegate: allow-in-file(CODE)` for a file. The codes are described in docs/policies.md.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
     /// Tell which rules decide a request, and which nearly do and why not

@@ -1,11 +1,12 @@
-//! `policy check`: whether policies load, and everything that is wrong with them when they do not.
+//! `policy check`: whether policies load, everything that is wrong with them when they do not, and what is most
+//! likely not meant when they do.
 
 use super::super::console::Console;
-use super::super::policies;
+use super::super::policies::{self, LoadError, Named, counted};
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::{Failure, errors_json, load};
-use crate::policy::{PolicySet, Source};
+use super::{Failure, errors_json};
+use crate::policy::{Examined, PolicySet, RoleBindings, ScriptLimits, Source, Warning, WarningCode};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -17,40 +18,141 @@ pub(in super::super) struct Arguments {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     config: FileArguments,
+    #[command(flatten)]
+    levels: Levels,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 }
 
+/// Which warnings count, and how much.
+#[derive(Debug, Args)]
+struct Levels {
+    /// Fail when there is such a warning, such as covered-rule; `all` stands for every kind
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = choice)]
+    deny: Vec<Choice>,
+    /// Leave out such warnings, also those that are denied
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = choice)]
+    allow: Vec<Choice>,
+    /// Fail when there is any warning, as by --deny all
+    #[arg(long)]
+    deny_warnings: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    All,
+    One(WarningCode),
+}
+
+/// How much a warning counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Allowed,
+    Told,
+    Denied,
+}
+
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
-    let checked = load(&arguments.paths, &arguments.config, surroundings);
-    if arguments.output == Format::Json {
-        console.print(&format!("{:#}\n", check_json(&checked)));
-        return if checked.is_ok() { DONE } else { FAILED };
-    }
-    match checked {
-        Ok((sources, policies)) => {
-            for source in sources {
-                console.line(format_args!("{}: in order", source.name));
-            }
-            console.line(policies::summary(&policies));
-            DONE
+    let checked = examine(arguments, surroundings);
+    let (sources, examined) = match checked {
+        Ok(checked) => checked,
+        Err(failure) if arguments.output == Format::Json => {
+            let errors = errors_json(&failure);
+            console.print(&format!("{:#}\n", json!({ "valid": false, "errors": errors, "warnings": [] })));
+            return FAILED;
         }
-        Err(failure) => failure.tell(console),
+        Err(failure) => return failure.tell(console),
+    };
+    let warnings = arguments.levels.told(&examined.warnings);
+    if arguments.output == Format::Json {
+        console.print(&format!("{:#}\n", examined_json(&sources, &examined, &warnings)));
+    } else {
+        tell(&sources, &examined, &warnings, console);
+    }
+    if warnings.iter().any(|(_, level)| *level == Level::Denied) { FAILED } else { DONE }
+}
+
+/// The policies at the paths on their own, or those of the configuration, with everything there is to say.
+fn examine(arguments: &Arguments, surroundings: &Surroundings) -> Result<(Vec<Source>, Examined), Failure> {
+    if arguments.paths.is_empty() {
+        return Ok(policies::examine(&arguments.config.load(surroundings)?)?);
+    }
+    let named: Vec<Named> = arguments.paths.iter().map(|path| Named::by_argument(path)).collect();
+    let sources = policies::sources(&named)?;
+    let examined = PolicySet::examine(&sources, &RoleBindings::default(), None, &ScriptLimits::default());
+    Ok((sources, examined.map_err(LoadError::from)?))
+}
+
+fn tell(sources: &[Source], examined: &Examined, warnings: &[(&Warning, Level)], console: &mut Console<'_>) {
+    for (at, (warning, level)) in warnings.iter().enumerate() {
+        if at > 0 {
+            console.remark("");
+        }
+        console.remark(warning.labelled(if *level == Level::Denied { "error" } else { "warning" }));
+    }
+    for source in sources {
+        let own = warnings.iter().filter(|(warning, _)| warning.problem.location.file == source.name);
+        match own.count() {
+            0 => console.line(format_args!("{}: in order", source.name)),
+            count => console.line(format_args!("{}: {}", source.name, counted(count, "warning"))),
+        }
+    }
+    console.line(policies::summary(&examined.policies));
+}
+
+fn examined_json(sources: &[Source], examined: &Examined, warnings: &[(&Warning, Level)]) -> Value {
+    let policies = &examined.policies;
+    let warning = |(warning, level): &(&Warning, Level)| {
+        let problem = &warning.problem;
+        json!({
+            "code": warning.code.name(),
+            "denied": *level == Level::Denied,
+            "file": &*problem.location.file,
+            "line": problem.location.line,
+            "column": problem.location.column,
+            "message": problem.message,
+            "help": problem.help,
+        })
+    };
+    json!({
+        "valid": true,
+        "errors": [],
+        "warnings": warnings.iter().map(warning).collect::<Vec<_>>(),
+        "files": sources.iter().map(|source| &*source.name).collect::<Vec<_>>(),
+        "permissions": policies.permissions().len(),
+        "roles": policies.roles().len(),
+        "rules": policies.rules().len(),
+        "version": policies.version().to_string(),
+    })
+}
+
+impl Levels {
+    /// Of what is said aloud, to allow is stronger: a code that is denied by `all` can be taken out.
+    fn of(&self, code: WarningCode) -> Level {
+        let names =
+            |choices: &[Choice]| choices.contains(&Choice::All) || choices.contains(&Choice::One(code));
+        if names(&self.allow) {
+            Level::Allowed
+        } else if self.deny_warnings || names(&self.deny) {
+            Level::Denied
+        } else {
+            Level::Told
+        }
+    }
+
+    fn told<'w>(&self, warnings: &'w [Warning]) -> Vec<(&'w Warning, Level)> {
+        let levels = warnings.iter().map(|warning| (warning, self.of(warning.code)));
+        levels.filter(|(_, level)| *level != Level::Allowed).collect()
     }
 }
 
-fn check_json(checked: &Result<(Vec<Source>, PolicySet), Failure>) -> Value {
-    match checked {
-        Ok((sources, policies)) => json!({
-            "valid": true,
-            "errors": [],
-            "files": sources.iter().map(|source| &*source.name).collect::<Vec<_>>(),
-            "permissions": policies.permissions().len(),
-            "roles": policies.roles().len(),
-            "rules": policies.rules().len(),
-            "version": policies.version().to_string(),
-        }),
-        Err(failure) => json!({ "valid": false, "errors": errors_json(failure) }),
+fn choice(text: &str) -> Result<Choice, String> {
+    if text == "all" {
+        return Ok(Choice::All);
     }
+    WarningCode::parse(text).map(Choice::One).ok_or_else(|| {
+        let codes: Vec<_> = WarningCode::all().map(WarningCode::name).collect();
+        format!("the codes are {}, and `all`", codes.join(", "))
+    })
 }
