@@ -143,11 +143,6 @@ impl MethodSet {
         Self::NAMES.into_iter().filter(move |(_, set)| self.intersects(*set)).map(|(name, _)| name)
     }
 
-    /// The methods of this set that are not in the other.
-    pub(crate) const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
     /// The methods that are in both sets.
     pub(crate) const fn common(self, other: Self) -> Self {
         Self(self.0 & other.0)
