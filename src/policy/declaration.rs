@@ -7,6 +7,7 @@ use super::roles::{RoleSet, RoleTable};
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,6 +38,33 @@ pub(crate) trait Condition: Send + Sync + fmt::Debug {
     /// # Errors
     /// When it has no answer; the text says why.
     fn evaluate(&self, input: ConditionInput) -> Result<bool, String>;
+
+    /// What tells it from other conditions.
+    fn fingerprint(&self) -> &Fingerprint;
+}
+
+/// What tells conditions apart: two with the same fingerprint give the same answers to the same request, as long
+/// as the roles are the same that they ask for, and the parameters of their routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint {
+    /// Of its text, of all that it can call, and of what it captures.
+    pub(crate) digest: [u8; 32],
+    /// Whether it can ask for parameters of its route.
+    pub(crate) asks_params: bool,
+    /// The roles that it can ask for.
+    pub(crate) asked: AskedRoles,
+}
+
+/// The roles that a condition can ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum AskedRoles {
+    /// None.
+    #[default]
+    Nothing,
+    /// These.
+    Roles(BTreeSet<Arc<str>>),
+    /// What it asks for stands nowhere in the script.
+    Anything,
 }
 
 /// What a condition sees. Cheap to clone.

@@ -6,6 +6,7 @@ mod calls;
 mod capture;
 mod condition;
 mod declare;
+mod fingerprint;
 mod functions;
 mod guard;
 mod host;

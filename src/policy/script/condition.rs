@@ -1,10 +1,11 @@
 //! Conditions: closures of a script, and what they see of a request.
 
+use super::fingerprint::Prints;
 use super::guard::Hit;
 use super::notes::{noted, noted_by_name};
-use super::source::line_and_column;
+use super::source::{SourceText, Word, line_and_column};
 use super::{Limits, capture, guard};
-use crate::policy::declaration::{Condition, ConditionInput};
+use crate::policy::declaration::{Condition, ConditionInput, Fingerprint};
 use crate::policy::reads::Fact;
 use crate::request::Request;
 use crate::token::Principal;
@@ -24,6 +25,7 @@ pub(super) struct ScriptCondition {
     name: ImmutableString,
     captured: Box<[Dynamic]>,
     limits: Limits,
+    fingerprint: Fingerprint,
 }
 
 /// `request` as conditions see it.
@@ -114,7 +116,21 @@ impl ScriptCondition {
             )));
         }
         let (engine, functions) = (Arc::clone(engine), Arc::clone(&functions.tree));
-        Ok(Self { engine, functions, name, captured, limits: limits.clone() })
+        let fingerprint = Fingerprint::default();
+        Ok(Self { engine, functions, name, captured, limits: limits.clone(), fingerprint })
+    }
+
+    /// Takes the fingerprint of the condition, which was given to a rule by the call that these words start with.
+    #[must_use]
+    pub(super) fn printed(
+        mut self,
+        prints: &Prints,
+        source: &SourceText,
+        functions: &Functions,
+        call: &[Word],
+    ) -> Self {
+        self.fingerprint = prints.of(source, functions, call, &self.name, &self.captured);
+        self
     }
 
     /// How many values it keeps.
@@ -163,6 +179,10 @@ impl Condition for ScriptCondition {
             Ok(Err(error)) => Err(explain(&error)),
             Err(_) => Err("the script engine panicked".to_owned()),
         }
+    }
+
+    fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 }
 

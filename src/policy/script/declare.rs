@@ -3,6 +3,7 @@
 //! They never raise an error: they note the problem and go on, so that one run finds all of them.
 
 use super::condition::{ConditionFault, Functions, ScriptCondition};
+use super::fingerprint::Prints;
 use super::guard::{self, Hit};
 use super::lint::{self, ParamMention};
 use super::sandbox::type_in_words;
@@ -62,6 +63,7 @@ pub(super) struct Declaring {
     pub(super) source: SourceText,
     /// The functions of the script, which its conditions call.
     pub(super) functions: Functions,
+    pub(super) prints: Prints,
     /// Where the script has last called one of these functions.
     last_call: Position,
     /// What evaluates its conditions.
@@ -77,6 +79,7 @@ impl Declaring {
             problems: Vec::new(),
             source: SourceText::new(&Arc::from(""), ""),
             functions: Functions::new(AST::empty()),
+            prints: Prints::default(),
             last_call: Position::NONE,
             conditions: Arc::clone(conditions),
             condition_limits: limits.condition.clone(),
@@ -253,7 +256,8 @@ impl Declaring {
         let condition: Arc<dyn Condition> = match condition {
             Ok(condition) => {
                 self.tally.add_names(1 + condition.kept_values());
-                Arc::new(condition)
+                let call = self.source.words_from(position);
+                Arc::new(condition.printed(&self.prints, &self.source, &self.functions, call))
             }
             Err(fault) => {
                 let help = match &fault {

@@ -2,6 +2,7 @@
 
 use super::condition::{Functions, message, signature_in_words, thrown_in_words};
 use super::declare::{Declaring, RoleHandle, RuleHandle, usage};
+use super::fingerprint::Prints;
 use super::host::OnlyInConditions;
 use super::lint::RoleMention;
 use super::sandbox::{Sandbox, for_conditions, for_conditions_with};
@@ -119,6 +120,7 @@ impl Runner<'_> {
         {
             let mut declaring = self.declaring.lock();
             declaring.functions = own;
+            declaring.prints = Prints::new(&declaring.source, &tree, &captured);
             let needs_watch =
                 !captured.is_empty() || declaring.source.names("curry") || capture::assigns_to_parts(&tree);
             declaring.conditions = if needs_watch {
