@@ -7,6 +7,7 @@ mod check;
 mod compile;
 mod decide;
 pub(crate) mod declaration;
+pub mod diff;
 pub(crate) mod error;
 mod explain;
 mod host;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub const METHOD_MAX_BYTES: usize = 32;
 
 /// A set of the methods that rules can name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MethodSet(u8);
 
 /// One request, cheap to clone. What it was made of comes back by [`Request::into_parts`].

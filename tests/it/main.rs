@@ -15,6 +15,7 @@ mod host_functions;
 mod policies;
 #[cfg(feature = "config")]
 mod policy_cases;
+mod policy_diff;
 mod policy_errors;
 mod policy_fuzz;
 #[cfg(feature = "cli")]
