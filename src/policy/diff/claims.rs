@@ -1,6 +1,6 @@
 //! What both policy sets say, route by route, in a form in which the one can be compared with the other.
 
-use super::super::declaration::{Asked, Effect};
+use super::super::declaration::{AskedRoles, Effect};
 use super::super::pattern::{Pattern, Route, Segment};
 use super::super::{PolicySet, Rule};
 use super::subjects::{SubjectSet, Subjects};
@@ -36,7 +36,7 @@ struct ConditionKey {
     digest: [u8; 32],
     /// The names and places of the route's parameters, when the condition can ask for them.
     parameters: Vec<(Arc<str>, usize)>,
-    asked: Asked,
+    asked: AskedRoles,
 }
 
 /// All that has a say on whom a claim is about and when.
@@ -87,7 +87,7 @@ struct Collector {
     uses: Vec<Uses>,
     holders: Numbers<SubjectSet>,
     conditions: Numbers<ConditionKey>,
-    asked: Vec<Asked>,
+    asked: Vec<AskedRoles>,
 }
 
 impl Claims {

@@ -1,6 +1,6 @@
 //! Everybody whom two policy sets can treat in different ways: no token, any token, and each role of either.
 
-use super::super::declaration::{Asked, Subject};
+use super::super::declaration::{AskedRoles, Subject};
 use super::super::{PolicySet, Rule};
 use crate::token::RoleName;
 use std::collections::BTreeSet;
@@ -119,12 +119,12 @@ impl Subjects {
     }
 
     /// For whom a condition that asks for these roles can answer differently in either policy set.
-    pub(super) fn shifted_for(&self, asked: &Asked) -> SubjectSet {
+    pub(super) fn shifted_for(&self, asked: &AskedRoles) -> SubjectSet {
         self.of(|at| {
             self.shifted.get(at).is_some_and(|shifted| match asked {
-                Asked::Nothing => false,
-                Asked::Roles(roles) => shifted.iter().any(|role| roles.contains(role.as_str())),
-                Asked::Anything => !shifted.is_empty(),
+                AskedRoles::Nothing => false,
+                AskedRoles::Roles(roles) => shifted.iter().any(|role| roles.contains(role.as_str())),
+                AskedRoles::Anything => !shifted.is_empty(),
             })
         })
     }

@@ -137,7 +137,7 @@ impl Print<'_> {
                 let mut after = rest.clone();
                 match (after.next(), after.next(), after.next()) {
                     (Some(Token::LeftParen), Some(Token::StringConstant(role)), Some(Token::RightParen)) => {
-                        self.asked.add(role.as_str())
+                        self.asked.add(role.as_str());
                     }
                     _ => self.asked = AskedRoles::Anything,
                 }
