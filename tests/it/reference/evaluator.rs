@@ -2,8 +2,8 @@
 //! compiled table. It is meant to be read beside the page that explains policies, not to be fast.
 
 use super::model::{
-    ALIASES, CUSTOM, ConditionModel, Declaration, End, Kind, PERMISSIONS, PolicyModel, ROLES, RequestModel,
-    RouteModel, RuleModel, SegmentModel, TOKEN,
+    ALIASES, CUSTOM, ConditionModel, Declaration, End, Holders, Kind, MEMBERS, PERMISSIONS, PolicyModel,
+    ROLES, RequestModel, RouteModel, RuleModel, SegmentModel, TOKEN,
 };
 use std::collections::BTreeSet;
 
@@ -41,14 +41,15 @@ impl PolicyModel {
         for (at, (_, declaration)) in self.declarations.iter().enumerate() {
             match declaration {
                 Declaration::Includes { .. } => {}
-                Declaration::Grants { role, permissions } => {
-                    if held.contains(role) && permissions.iter().any(|name| self.permits(name, request)) {
+                Declaration::Grants { holders, permissions } => {
+                    if holders.are_among(&held) && permissions.iter().any(|name| self.permits(name, request))
+                    {
                         outcome.allowing.push(Some(at));
                     }
                 }
                 Declaration::Rules { kind, rules } => {
                     let is_about = match kind {
-                        Kind::Allow(role) => held.contains(role),
+                        Kind::Allow(holders) => holders.are_among(&held),
                         Kind::Authenticated => request.roles.is_some(),
                         Kind::Open | Kind::Deny => true,
                     };
@@ -115,6 +116,19 @@ impl Outcome {
                 (_, Some(None)) => {
                     self.failing_when.insert(at);
                 }
+            }
+        }
+    }
+}
+
+impl Holders {
+    /// Whether one of them is held.
+    fn are_among(self, held: &BTreeSet<&str>) -> bool {
+        match self {
+            Self::Role(name) => held.contains(name),
+            Self::Members(from, to) => {
+                let members = MEMBERS.iter().take(to).skip(from);
+                members.into_iter().any(|member| held.contains(member))
             }
         }
     }

@@ -19,12 +19,18 @@ pub(crate) const PERMISSIONS: [&str; 3] = ["p0", "p1", "p2"];
 pub(crate) const ALIASES: [(&str, &str); 2] = [("alias-of-r1", "r1"), ("alias-of-r3", "r3")];
 /// Roles made of permissions, with these.
 pub(crate) const CUSTOM: [(&str, &[&str]); 2] = [("custom-of-p0", &["p0"]), ("custom-of-two", &["p1", "p2"])];
+/// Roles of which many stand in one loop, so that leaves of the table get large.
+pub(crate) const MEMBERS: [&str; 40] = [
+    "m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12", "m13", "m14", "m15",
+    "m16", "m17", "m18", "m19", "m20", "m21", "m22", "m23", "m24", "m25", "m26", "m27", "m28", "m29", "m30",
+    "m31", "m32", "m33", "m34", "m35", "m36", "m37", "m38", "m39",
+];
 /// Roles of tokens; no policy knows the last one.
 const HELD: [&str; 9] =
     ["r0", "r1", "r2", "r3", "alias-of-r1", "alias-of-r3", "custom-of-p0", "custom-of-two", "unknown"];
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "get"];
 /// What stands in a pattern, and in the canonical paths that it means.
-const LITERALS: [(&str, &str); 9] = [
+const LITERALS: [(&str, &str); 12] = [
     ("a", "a"),
     ("b", "b"),
     ("c", "c"),
@@ -34,9 +40,12 @@ const LITERALS: [(&str, &str); 9] = [
     ("%c3%a9", "%C3%A9"),
     ("%2a", "*"),
     ("x%20y", "x%20y"),
+    ("fourteen-chars", "fourteen-chars"),
+    ("fourteen-chars-and-more", "fourteen-chars-and-more"),
+    ("fourteen-chars-and-less", "fourteen-chars-and-less"),
 ];
 /// A segment of a request as it is sent, in canonical spelling, and decoded.
-const PARTS: [(&str, &str, &str); 11] = [
+const PARTS: [(&str, &str, &str); 14] = [
     ("a", "a", "a"),
     ("b", "b", "b"),
     ("c", "c", "c"),
@@ -48,6 +57,9 @@ const PARTS: [(&str, &str, &str); 11] = [
     ("*", "*", "*"),
     ("%2a", "*", "*"),
     ("x%20y", "x%20y", "x y"),
+    ("fourteen-chars", "fourteen-chars", "fourteen-chars"),
+    ("fourteen-chars-and-more", "fourteen-chars-and-more", "fourteen-chars-and-more"),
+    ("fourteen-chars-and-else", "fourteen-chars-and-else", "fourteen-chars-and-else"),
 ];
 /// Queries; `q` is what conditions ask for, and the last gives it twice.
 const QUERIES: [&str; 4] = ["q=1", "q=2&r=1", "r=/a/b", "q=1&q=1"];
@@ -98,8 +110,15 @@ pub(crate) enum ConditionModel {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holders {
+    Role(&'static str),
+    /// Those of [`MEMBERS`] from one number to before another.
+    Members(usize, usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Allow(&'static str),
+    Allow(Holders),
     Authenticated,
     Open,
     Deny,
@@ -119,7 +138,7 @@ pub(crate) enum Declaration {
         included: Vec<usize>,
     },
     Grants {
-        role: &'static str,
+        holders: Holders,
         permissions: Vec<&'static str>,
     },
     /// For a role there may be several rules in one chain of calls.
@@ -204,6 +223,7 @@ impl PolicyModel {
         for (name, routes) in PERMISSIONS.iter().zip(&self.permissions) {
             let _ = writeln!(second, "permission(\"{name}\", {});", list(routes));
         }
+        second.push_str(&format!("for i in 0..{} {{ role(`m${{i}}`); }} ", MEMBERS.len()));
         // Without any rule at all, a policy set is refused.
         second.push_str("open(\"OPTIONS /never\");\n");
         for (file, declaration) in &self.declarations {
@@ -231,12 +251,12 @@ impl Declaration {
                 let names: Vec<_> = included.iter().map(|at| format!("\"{}\"", name(at))).collect();
                 format!("role(\"{}\").includes([{}]);", name(role), names.join(", "))
             }
-            Self::Grants { role, permissions } => {
-                format!("role(\"{role}\").grants([\"{}\"]);", permissions.join("\", \""))
+            Self::Grants { holders, permissions } => {
+                holders.text(&format!(".grants([\"{}\"])", permissions.join("\", \"")))
             }
-            Self::Rules { kind: Kind::Allow(role), rules } => {
+            Self::Rules { kind: Kind::Allow(holders), rules } => {
                 let links: String = rules.iter().map(|rule| rule.text(".allow", "when")).collect();
-                format!("role(\"{role}\"){links};")
+                holders.text(&links)
             }
             Self::Rules { kind, rules } => {
                 let (start, method) = match kind {
@@ -246,6 +266,15 @@ impl Declaration {
                 };
                 rules.iter().map(|rule| rule.text(start, method) + ";").collect()
             }
+        }
+    }
+}
+
+impl Holders {
+    fn text(self, links: &str) -> String {
+        match self {
+            Self::Role(name) => format!("role(\"{name}\"){links};"),
+            Self::Members(from, to) => format!("for i in {from}..{to} {{ role(`m${{i}}`){links}; }}"),
         }
     }
 }
@@ -327,16 +356,25 @@ fn rule() -> impl Strategy<Value = RuleModel> {
     })
 }
 
+fn holders() -> impl Strategy<Value = Holders> {
+    let members =
+        (0..5_usize, 1..MEMBERS.len()).prop_map(|(from, count)| (from, MEMBERS.len().min(from + count)));
+    prop_oneof![
+        6 => select(&ROLES[..]).prop_map(Holders::Role),
+        1 => members.prop_map(|(from, to)| Holders::Members(from, to)),
+    ]
+}
+
 fn declaration() -> impl Strategy<Value = Declaration> {
     let includes = (0..ROLES.len() - 1).prop_flat_map(|role| {
         let others: Vec<usize> = (role + 1..ROLES.len()).collect();
         let count = others.len();
         subsequence(others, 1..=count).prop_map(move |included| Declaration::Includes { role, included })
     });
-    let grants = (select(&ROLES[..]), subsequence(PERMISSIONS.to_vec(), 1..3))
-        .prop_map(|(role, permissions)| Declaration::Grants { role, permissions });
-    let chain = (select(&ROLES[..]), proptest::collection::vec(rule(), 1..3))
-        .prop_map(|(role, rules)| Declaration::Rules { kind: Kind::Allow(role), rules });
+    let grants = (holders(), subsequence(PERMISSIONS.to_vec(), 1..3))
+        .prop_map(|(holders, permissions)| Declaration::Grants { holders, permissions });
+    let chain = (holders(), proptest::collection::vec(rule(), 1..3))
+        .prop_map(|(holders, rules)| Declaration::Rules { kind: Kind::Allow(holders), rules });
     let kind = prop_oneof![1 => Just(Kind::Authenticated), 1 => Just(Kind::Open), 2 => Just(Kind::Deny)];
     let single = (kind, rule()).prop_map(|(kind, rule)| Declaration::Rules { kind, rules: vec![rule] });
     prop_oneof![2 => includes, 2 => grants, 5 => chain, 5 => single]
@@ -356,7 +394,14 @@ pub(crate) fn request() -> impl Strategy<Value = RequestModel> {
     let part = prop_oneof![6 => select(&PARTS[..3]), 2 => select(&PARTS[3..])];
     let parts = proptest::collection::vec(part, 0..4);
     let query = proptest::option::weighted(0.3, select(&QUERIES[..]));
-    let roles = proptest::option::weighted(0.85, subsequence(HELD.to_vec(), 0..5));
+    let members = prop_oneof![
+        8 => Just(Vec::new()),
+        3 => subsequence(MEMBERS.to_vec(), 1..3),
+        1 => subsequence(MEMBERS.to_vec(), 20..40),
+    ];
+    let roles =
+        (subsequence(HELD.to_vec(), 0..5), members).prop_map(|(held, members)| [held, members].concat());
+    let roles = proptest::option::weighted(0.85, roles);
     (method, parts, any::<bool>(), query, roles).prop_map(|(method, mut parts, slash, query, roles)| {
         if slash || parts.is_empty() {
             parts.push(("", "", ""));
