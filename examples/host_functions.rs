@@ -24,12 +24,12 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    run(&mut stdout())
+    run(ScriptLimits::default(), &mut stdout())
 }
 
-/// Decides a few requests and writes what became of them.
-pub(crate) fn run(out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
-    let limits = ScriptLimits { host: host()?, ..ScriptLimits::default() };
+/// Decides a few requests within these limits and writes what became of them.
+pub(crate) fn run(limits: ScriptLimits, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
+    let limits = ScriptLimits { host: host()?, ..limits };
     let source = Source { name: Arc::from("teams.rhai"), text: POLICY.to_owned() };
     // A program keeps the limits, and loads with them again when its policies change.
     let policies = PolicySet::load(&[source], &RoleBindings::default(), &limits)?;

@@ -22,11 +22,15 @@ mod example;
 
 const SECRET: &str = "the-password-of-the-database";
 
-fn load(text: &str, host: &HostFunctions) -> Result<PolicySet, PolicyErrors> {
-    let mut limits = ScriptLimits { host: host.clone(), ..ScriptLimits::default() };
-    // Time enough for any machine, so that it decides nothing.
+/// Time enough for any machine, so that it decides nothing.
+fn patient() -> ScriptLimits {
+    let mut limits = ScriptLimits::default();
     limits.condition.time = Duration::from_secs(60);
-    load_within(text, &limits)
+    limits
+}
+
+fn load(text: &str, host: &HostFunctions) -> Result<PolicySet, PolicyErrors> {
+    load_within(text, &ScriptLimits { host: host.clone(), ..patient() })
 }
 
 fn load_within(text: &str, limits: &ScriptLimits) -> Result<PolicySet, PolicyErrors> {
@@ -607,7 +611,7 @@ fn explanation_tells_what_functions_gave() -> Outcome {
 #[test]
 fn one_set_of_functions_serves_load_after_load() -> Outcome {
     let host = all_kinds()?;
-    let limits = ScriptLimits { host, ..ScriptLimits::default() };
+    let limits = ScriptLimits { host, ..patient() };
     for region in ["eu-west-1", "us-east-1"] {
         let text = format!("open(\"GET /teams/*\").when(|request| region() == \"{region}\");");
         let set = load_within(&text, &limits)?;
@@ -632,7 +636,7 @@ fn function_may_decide_by_other_policies() -> Outcome {
 #[test]
 fn example_decides_as_it_says() -> Outcome {
     let mut printed = Vec::new();
-    example::run(&mut printed)?;
+    example::run(patient(), &mut printed)?;
     insta::assert_snapshot!(String::from_utf8(printed)?, @r"
     ci-1 POST /teams/red/deploy      allowed
     ci-1 POST /teams/blue/deploy     denied
