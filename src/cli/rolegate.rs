@@ -5,7 +5,6 @@ mod log;
 mod settings;
 mod show;
 mod policies;
-#[cfg_attr(not(test), expect(dead_code, reason = "each command uses its own part"))]
 mod watch;
 mod policy;
 mod serve;

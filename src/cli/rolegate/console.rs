@@ -75,6 +75,11 @@ impl Console<'_> {
         if self.out_colours { format!("{colour}{word}{PLAIN}") } else { word.to_owned() }
     }
 
+    /// Whether an answer could not be written, for whatever reason.
+    pub(super) const fn is_unwritten(&self) -> bool {
+        self.unwritten.is_some()
+    }
+
     /// A line of the answer.
     pub(super) fn line(&mut self, text: impl Display) {
         self.print(&format!("{text}\n"));

@@ -2,9 +2,12 @@
 
 use super::Run;
 use roxmltree::{Document, Node};
+use std::error::Error;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Outcome = Result<(), Box<dyn Error>>;
 
 /// Four things that cases can exercise: a rule and its two methods, and the rule of `night` three more.
 const POLICY: &str = r#"role("reader").allow("GET,PUT /a");
@@ -199,7 +202,7 @@ fn coverage_is_not_enough_when_some_cases_did_not_run() {
 }
 
 /// The report of a run, and its exit code.
-fn report(run: Run) -> Result<(Option<i32>, String), Box<dyn std::error::Error>> {
+fn report(run: Run) -> Result<(Option<i32>, String), Box<dyn Error>> {
     let folder = run.folder.path().join("report.xml");
     let mut run = run;
     let output = run.command.output()?;
@@ -297,4 +300,110 @@ fn report_that_cannot_be_written_fails_what_passes() {
     error: cannot write `none/report.xml`: No such file or directory (os error 2) (--junit)
     ");
     assert_eq!(covered(&["p.rhai", "--junit", "report.xml"]).told().code, Some(0));
+}
+
+/// A run that goes on, and what it prints.
+struct Watching {
+    child: Child,
+    /// `None` when nobody reads it.
+    out: Option<BufReader<ChildStdout>>,
+    folder: tempfile::TempDir,
+}
+
+impl Watching {
+    fn start(run: Run) -> Result<Self, Box<dyn Error>> {
+        let Run { folder, mut command } = run;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let out = child.stdout.take().map(BufReader::new);
+        Ok(Self { child, out, folder })
+    }
+
+    /// What is printed up to the line that has this text.
+    fn printed_up_to(&mut self, text: &str) -> Result<String, Box<dyn Error>> {
+        let mut printed = String::new();
+        loop {
+            let before = printed.len();
+            let out = self.out.as_mut().ok_or("nobody reads")?;
+            if out.read_line(&mut printed)? == 0 {
+                return Err(format!("it ended without `{text}`: {printed}").into());
+            }
+            if printed.get(before..).is_some_and(|line| line.contains(text)) {
+                return Ok(printed);
+            }
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
+        fs::write(self.folder.path().join(name), text)
+    }
+
+    fn signal(&self, name: &str) -> Outcome {
+        let script = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh").args(["-c", &script]).status()?;
+        status.success().then_some(()).ok_or_else(|| "no such process".into())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn watching_runs_again_on_every_change_until_it_is_told_to_stop() -> Outcome {
+    for signal in ["INT", "TERM"] {
+        let mut watching = Watching::start(covered(&["p.rhai", "--watch"]))?;
+        let first = watching.printed_up_to("passed")?;
+        let (separator, rest) = first.split_once('\n').ok_or("one line")?;
+        assert!(separator.starts_with("---- 20") && separator.ends_with('Z'), "{separator}");
+        assert_eq!(rest, "p_test.yaml: 3 cases: 3 passed, 0 failed\n");
+        watching.write("p.rhai", &POLICY.replace("full", "half"))?;
+        let second = watching.printed_up_to("cases:")?;
+        assert!(second.contains("3 cases: 2 passed, 1 failed"), "{second}");
+        watching.write("p.rhai", "role(\"reader\"")?;
+        watching.printed_up_to("----")?;
+        watching.write("p.rhai", POLICY)?;
+        watching.printed_up_to("3 passed, 0 failed")?;
+        watching.write("p_test.yaml", &CASES.replace("deny", "allow"))?;
+        watching.printed_up_to("2 passed, 1 failed")?;
+        watching.signal(signal)?;
+        assert_eq!(watching.child.wait()?.code(), Some(0));
+    }
+    Ok(())
+}
+
+#[test]
+fn watching_waits_for_cases_and_follows_the_policies_that_they_name() -> Outcome {
+    let mut watching =
+        Watching::start(run(&["p.rhai", "--watch"]).file("p.rhai", POLICY).file("q/r.rhai", ""))?;
+    watching.printed_up_to("----")?;
+    let cases = "principals: { n: none }\ncases: [{ principal: n, request: GET /, expect: allow }]\n";
+    watching.write("p_test.yaml", &format!("policies: [q/r.rhai]\n{cases}"))?;
+    watching.printed_up_to("----")?;
+    watching.write("q/r.rhai", "open(\"GET /\");")?;
+    watching.printed_up_to("1 passed, 0 failed")?;
+    Ok(())
+}
+
+#[test]
+fn watching_as_json_prints_one_value_for_each_run() -> Outcome {
+    let mut watching = Watching::start(covered(&["p.rhai", "--watch", "-o", "json"]))?;
+    let first = [watching.printed_up_to("\"success\"")?, watching.printed_up_to("}")?].concat();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&first)?["passed"], 3);
+    watching.write("p.rhai", &format!("{POLICY}// changed\n"))?;
+    let second = [watching.printed_up_to("\"success\"")?, watching.printed_up_to("}")?].concat();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&second)?["passed"], 3);
+    Ok(())
+}
+
+#[test]
+fn watching_ends_when_nobody_reads() -> Outcome {
+    let mut watching = Watching::start(covered(&["p.rhai", "--watch"]))?;
+    watching.printed_up_to("passed")?;
+    watching.out = None;
+    watching.write("p.rhai", &POLICY.replace("full", "half"))?;
+    assert_eq!(watching.child.wait()?.code(), Some(0));
+    Ok(())
 }

@@ -4,6 +4,7 @@ mod json;
 mod junit;
 mod suite;
 mod text;
+mod watching;
 mod whole_file;
 
 use super::super::console::Console;
@@ -31,6 +32,9 @@ pub(in super::super) struct Arguments {
     /// Write the results to FILE as well, as JUnit XML for CI systems
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Run again whenever policies or cases change, until Ctrl-C, which is exit code 0
+    #[arg(long)]
+    watch: bool,
     /// Explain the answers of so many failing cases of each file
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     explain: usize,
@@ -40,10 +44,19 @@ pub(in super::super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
-    let suite = Suite::read(&arguments.paths, &arguments.config, surroundings);
-    let outcome = suite.as_ref().map(|suite| suite.run(arguments.explain));
-    let is_written =
-        arguments.junit.as_ref().is_none_or(|file| arguments.write_junit(file, outcome.as_ref(), console));
+    if arguments.watch {
+        return watching::run(arguments, surroundings, console);
+    }
+    let suite = arguments.read(surroundings);
+    if run_suite(suite.as_ref(), arguments, console) { DONE } else { FAILED }
+}
+
+/// Runs all cases once and tells what came of them; returns whether everything is as it was asked for.
+fn run_suite(suite: Result<&Suite, &Failure>, arguments: &Arguments, console: &mut Console<'_>) -> bool {
+    let outcome = suite.map(|suite| suite.run(arguments.explain));
+    let is_written = arguments.junit.as_ref().is_none_or(|file| {
+        arguments.write_junit(file, outcome.as_ref().map_err(|failure| *failure), console)
+    });
     let is_success = match (&outcome, arguments.output) {
         (Ok(outcome), Format::Text) => text::print(outcome, arguments, console),
         (Ok(outcome), Format::Json) => json::print(outcome, arguments, console),
@@ -56,22 +69,26 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
             false
         }
     };
-    if is_success && is_written { DONE } else { FAILED }
+    is_success && is_written
 }
 
 impl Arguments {
+    fn read(&self, surroundings: &Surroundings) -> Result<Suite, Failure> {
+        Suite::read(&self.paths, &self.config, surroundings)
+    }
+
     /// Writes the results for CI systems, also when nothing ran: a report of an earlier run would be taken for
     /// that of this one.
     fn write_junit(
         &self,
         file: &Path,
-        outcome: Result<&Outcome<'_>, &&Failure>,
+        outcome: Result<&Outcome<'_>, &Failure>,
         console: &mut Console<'_>,
     ) -> bool {
         let shortfall = outcome.ok().and_then(|outcome| self.shortfall(outcome));
         let asked = self.min_coverage.filter(|_| outcome.is_ok());
         let coverage = asked.map(|_| shortfall.as_deref().map_or(Ok(()), Err));
-        let xml = junit::xml(outcome.map_err(|failure| *failure), coverage);
+        let xml = junit::xml(outcome, coverage);
         let written = xml.and_then(|xml| whole_file::write(file, &xml));
         if let Err(reason) = &written {
             console.error(format_args!("cannot write `{}`: {reason} (--junit)", file.display()));

@@ -59,11 +59,7 @@ impl Suite {
         config: &FileArguments,
         surroundings: &Surroundings,
     ) -> Result<Self, Failure> {
-        let places: Vec<Named> = if paths.is_empty() {
-            Named::policies_of(&config.load(surroundings)?)
-        } else {
-            paths.iter().map(|path| Named::by_argument(path)).collect()
-        };
+        let places = named(paths, config, surroundings)?;
         let mut files: Vec<SuiteFile> = Vec::new();
         for place in &places {
             for file in place.files(CASES_SUFFIX)? {
@@ -153,6 +149,41 @@ impl Outcome<'_> {
     }
 }
 
+/// The files and folders that a run depends on: those that are named, and those that the cases are about.
+pub(super) fn places(
+    paths: &[PathBuf],
+    config: &FileArguments,
+    surroundings: &Surroundings,
+    suite: Option<&Suite>,
+) -> Vec<PathBuf> {
+    let mut places = BTreeSet::new();
+    if paths.is_empty() {
+        places.extend(config.names(surroundings));
+    }
+    for named in named(paths, config, surroundings).unwrap_or_default() {
+        // Its cases may come later.
+        places.extend(cases_path(&named.path));
+        places.insert(named.path);
+    }
+    for file in suite.map(|suite| &*suite.files).unwrap_or_default() {
+        let policies = file.cases.as_ref().map(|cases| file.policies(cases)).unwrap_or_default();
+        places.extend(policies.into_iter().map(|named| named.path));
+        places.insert(file.path.clone());
+    }
+    places.into_iter().collect()
+}
+
+fn named(
+    paths: &[PathBuf],
+    config: &FileArguments,
+    surroundings: &Surroundings,
+) -> Result<Vec<Named>, Failure> {
+    if paths.is_empty() {
+        return Ok(Named::policies_of(&config.load(surroundings)?));
+    }
+    Ok(paths.iter().map(|path| Named::by_argument(path)).collect())
+}
+
 fn now() -> Instant {
     Instant::now()
 }
@@ -171,10 +202,16 @@ fn load(policies: &[Named]) -> Result<Rc<(Vec<Source>, PolicySet)>, Failure> {
 
 /// The cases that belong to a policy, or the file itself when it is one of cases.
 fn cases_of(file: &Path) -> Option<PathBuf> {
-    let Some(name) = file.file_name()?.to_str()?.strip_suffix(POLICY_SUFFIX) else {
+    if !file.to_string_lossy().ends_with(POLICY_SUFFIX) {
         return Some(file.to_owned());
-    };
-    Some(file.with_file_name(format!("{name}{CASES_SUFFIX}"))).filter(|cases| cases.is_file())
+    }
+    cases_path(file).filter(|cases| cases.is_file())
+}
+
+/// Where the cases of a policy lie; `None` when the file is none.
+fn cases_path(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?.strip_suffix(POLICY_SUFFIX)?;
+    Some(file.with_file_name(format!("{name}{CASES_SUFFIX}")))
 }
 
 /// The policy files at these places that no file of cases is for; none as long as that cannot be known.
