@@ -78,6 +78,13 @@ pub enum AuditEvent<'a> {
         /// Why it did not happen.
         reason: &'a str,
     },
+    /// Other policies are about to decide.
+    PoliciesReplaced {
+        /// Which policies decided until now.
+        before: PolicyVersion,
+        /// Which decide from now on.
+        after: PolicyVersion,
+    },
     /// A live token was refused a call to the token API.
     AdminDenied {
         /// The method of the call.
@@ -171,6 +178,7 @@ impl AuditEvent<'_> {
             Self::TokenUpdated { .. } => "token_updated",
             Self::TokenDeleted(_) => "token_deleted",
             Self::ChangeFailed { .. } => "change_failed",
+            Self::PoliciesReplaced { .. } => "policies_replaced",
             Self::AdminDenied { .. } => "admin_denied",
         }
     }
@@ -181,7 +189,7 @@ impl AuditEvent<'_> {
             Self::TokenCreated(token) | Self::TokenDeleted(token) => Some(token),
             Self::TokenUpdated { after, .. } => Some(after),
             Self::ChangeFailed { token, .. } => Some(token),
-            Self::Started { .. } | Self::AdminDenied { .. } => None,
+            Self::Started { .. } | Self::PoliciesReplaced { .. } | Self::AdminDenied { .. } => None,
         }
     }
 }

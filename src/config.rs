@@ -55,6 +55,10 @@ pub struct Config {
     pub audit_file: Located<PathBuf>,
     /// The policy files, and folders of them.
     pub policies: Vec<Located<PathBuf>>,
+    /// Whether policies are loaded anew when their files change.
+    pub watch_policies: Located<bool>,
+    /// Whether answers name the version of the policies.
+    pub policy_version_header: Located<bool>,
     /// The log.
     pub log: Log,
     /// What the server allows a client.
@@ -169,6 +173,8 @@ pub enum SettingValue {
     Text(String),
     /// A number.
     Number(String),
+    /// `true` or `false`.
+    Switch(bool),
     /// A list.
     List(Vec<String>),
     /// A secret, which is not shown.
@@ -287,6 +293,8 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let data_dir = reader.setting("rolegate.data_dir", value::path);
     let audit_file = reader.audit_file(data_dir.as_ref());
     let policies = reader.policies();
+    let watch_policies = reader.setting("rolegate.watch_policies", value::switch);
+    let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
     let log = reader.log();
     let limits = reader.limits();
     let aliases = reader.aliases();
@@ -299,6 +307,8 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         data_dir: data_dir?,
         audit_file: audit_file?,
         policies: policies?,
+        watch_policies: watch_policies?,
+        policy_version_header: policy_version_header?,
         log: log?,
         limits: limits?,
         aliases,

@@ -1,10 +1,12 @@
 //! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
 
 mod change;
+mod replace;
 
 pub use change::{
     CommitError, CreateError, CreatedToken, DeleteError, NewToken, ProvisionError, Provisioned,
 };
+pub use replace::ReplaceError;
 
 use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};
 use crate::decision::Decision;
@@ -17,7 +19,7 @@ use crate::token::{Principal, RoleName, TokenRecord};
 use crate::tokens::{TokenIndex, Unauthenticated};
 use arc_swap::ArcSwap;
 use http::Method;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
 use std::collections::BTreeMap;
@@ -36,6 +38,8 @@ pub struct Engine {
     /// Shared by the changes that are under way. A deletion asks for it alone before it returns: then every
     /// change has ended that its token began while it was live.
     under_way: RwLock<()>,
+    /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
+    replacing: Mutex<()>,
     decision_series: u32,
     decisions: AtomicU64,
 }
@@ -139,6 +143,7 @@ impl Engine {
             store,
             audit,
             under_way: RwLock::new(()),
+            replacing: Mutex::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),
         })
@@ -168,11 +173,6 @@ impl Engine {
     /// The policies that decide now.
     pub fn policies(&self) -> Arc<PolicySet> {
         self.policies.load_full()
-    }
-
-    /// Puts other policies in the place of those that decide now. A decision is made by the one or the other.
-    pub fn replace_policies(&self, policies: PolicySet) {
-        self.policies.store(Arc::new(policies));
     }
 
     /// How many tokens there are, expired ones among them.

@@ -10,6 +10,7 @@ mod connection;
 mod observe;
 mod shadow;
 mod metrics;
+mod reload;
 mod reply;
 mod access;
 mod guard;
@@ -20,6 +21,9 @@ pub use clock::{Clock, wall_clock};
 pub use limits::Limits;
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
+pub use reload::{
+    PolicySource, PolicyState, PolicyStatus, ReloadOutcome, Reloaded, Reloader, SourceError, Trigger,
+};
 pub use shadow::{
     SHADOW_DIFFERENCES_MAX, SHADOW_QUEUE, Shadow, ShadowChange, ShadowDifference, ShadowReport, ShadowRequest,
 };
@@ -43,6 +47,7 @@ pub struct Server {
     clock: Clock,
     observer: Option<Arc<dyn Observe>>,
     metrics: Arc<Metrics>,
+    reloader: Option<Arc<Reloader>>,
     tells_version: bool,
 }
 
@@ -55,6 +60,7 @@ impl Server {
             clock: wall_clock(),
             observer: None,
             metrics: Arc::new(Metrics::new()),
+            reloader: None,
             tells_version: true,
         }
     }
@@ -87,6 +93,13 @@ impl Server {
         self
     }
 
+    /// The same server loading policies anew by this reloader, when its own API is asked to.
+    #[must_use]
+    pub fn with_reloader(mut self, reloader: Arc<Reloader>) -> Self {
+        self.reloader = Some(reloader);
+        self
+    }
+
     /// The same server with or without the header `x-rolegate-policy`, by which every answer names the version of
     /// the policies that decided. Without a word about it, it is there.
     #[must_use]
@@ -102,6 +115,8 @@ impl Server {
             engine: Arc::clone(&self.engine),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
+            reloader: self.reloader.clone(),
+            started: (self.clock)(),
             draining: draining.subscribe(),
         };
         let api = Arc::new(api);
@@ -150,7 +165,7 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Self { engine, limits, clock, observer, metrics, tells_version } = self;
+        let Self { engine, limits, clock, observer, metrics, tells_version, reloader: _ } = self;
         let guard = Guard { engine, routes, limits, clock, observer, metrics, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
     }

@@ -286,6 +286,7 @@ mod tests {
             AuditEvent::ChangeFailed { change: Change::Update, token: &after, reason: "no room" },
             AuditEvent::TokenDeleted(&after),
             AuditEvent::AdminDenied { method: "POST", path: "/api/security/tokens" },
+            AuditEvent::PoliciesReplaced { before: PolicyVersion(1), after: PolicyVersion(2) },
         ];
         audit.record(&started()).unwrap();
         for event in events {

@@ -7,6 +7,7 @@ mod show;
 mod policies;
 mod watch;
 mod policy;
+mod reload;
 mod serve;
 
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};

@@ -85,6 +85,7 @@ impl Findings {
             }
             (Kind::Names | Kind::Roles | Kind::Paths, Content::List(_)) => {}
             (kind, Content::Text(_)) if kind.is_scalar() => {}
+            (Kind::Switch, Content::Bool(_)) => {}
             // What a number without a unit means is for the duration to say.
             (Kind::Duration(..) | Kind::Count(..) | Kind::Size(..), Content::Number(_)) => {}
             (kind, Content::Number(_) | Content::Bool(_)) if kind.is_text() => {

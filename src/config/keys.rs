@@ -48,6 +48,8 @@ pub enum Kind {
     Address,
     /// A file or a folder.
     Path,
+    /// `true` or `false`.
+    Switch,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A duration within these ends.
@@ -94,6 +96,18 @@ pub const KEYS: &[Key] = &[
         "The file to which the audit log is appended.",
     ),
     key("rolegate.policies", Kind::Paths, None, "The policy files, and folders of them. Required."),
+    key(
+        "rolegate.watch_policies",
+        Kind::Switch,
+        Some("true"),
+        "Whether policies are loaded anew when their files change.",
+    ),
+    key(
+        "rolegate.policy_version_header",
+        Kind::Switch,
+        Some("true"),
+        "Whether answers name the version of the policies that decided.",
+    ),
     key("rolegate.log", Kind::Block, None, "The log on standard error."),
     key("rolegate.log.format", Kind::Choice(&["text", "json"]), Some("text"), "How a line is written."),
     key(
@@ -330,6 +344,7 @@ impl Kind {
             Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
             Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
             Self::Path => "a path".to_owned(),
+            Self::Switch => "`true` or `false`".to_owned(),
             Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
             Self::Duration(least, most) => format!("a duration, {} to {}", describe(*least), describe(*most)),
             Self::Count(least, most) => format!("a whole number, {least} to {most}"),

@@ -57,10 +57,15 @@ impl Reader<'_> {
     ) -> Option<Located<T>> {
         match parse(key, &said.value) {
             Ok(value) => {
+                let is_switch = key.kind == Kind::Switch;
                 let is_number = matches!(key.kind, Kind::Count(..) | Kind::Size(..))
                     && said.value.bytes().all(|byte| byte.is_ascii_digit());
-                let shown = if is_number { SettingValue::Number } else { SettingValue::Text };
-                self.note(path, shown(said.value), &said.origin);
+                let shown = match said.value {
+                    text if is_switch => SettingValue::Switch(text == "true"),
+                    text if is_number => SettingValue::Number(text),
+                    text => SettingValue::Text(text),
+                };
+                self.note(path, shown, &said.origin);
                 Some(Located { value, origin: said.origin })
             }
             Err(reason) => {

@@ -23,6 +23,14 @@ pub(super) fn address(_: &Key, text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+pub(super) fn switch(_: &Key, text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("`{}` is neither `true` nor `false`", shown(text))),
+    }
+}
+
 pub(super) fn path(_: &Key, text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {
         return Err("a path is missing".to_owned());

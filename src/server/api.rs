@@ -3,10 +3,12 @@
 
 mod body;
 mod info;
+mod policies;
 mod tokens;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
+use super::reload::{PolicyStatus, Reloader};
 use super::reply::{Failure, Reply};
 use crate::engine::{Engine, Permit};
 use crate::policy::PolicySet;
@@ -25,6 +27,8 @@ pub(super) struct Api {
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) reloader: Option<Arc<Reloader>>,
+    pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -40,6 +44,14 @@ struct Sent {
 type Handler = fn(&Api, &Permit, &Sent) -> Result<Reply, Failure>;
 
 impl Api {
+    /// How the policies are. Where nothing loads them anew, they are as they are.
+    fn policy_status(&self) -> PolicyStatus {
+        self.reloader.as_ref().map_or_else(
+            || PolicyStatus::loaded(self.engine.policies().version(), self.started),
+            |reloader| reloader.status(),
+        )
+    }
+
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
@@ -48,12 +60,15 @@ impl Api {
 /// All routes of the API, and a 404 for what is permitted and no route.
 pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
     let token = |path: &str| path.strip_prefix(tokens::PATH).is_some_and(|rest| rest.starts_with('/'));
+    let reload = |path: &str| path == policies::RELOAD_PATH;
     let collection = |path: &str| path == tokens::PATH;
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
     });
     quick(api, |path| path == "/health", info::health)
+        .or(quick(api, |path| path == "/health/policies", policies::health))
+        .unify()
         .or(quick(api, |path| path == "/metrics", info::metrics))
         .unify()
         .or(quick(api, |path| path == "/api/server/info", info::info))
@@ -69,6 +84,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(waiting(api, at(collection).map(without_body).untuple_one(), tokens::collection))
         .unify()
         .or(waiting(api, at(token).map(without_body).untuple_one(), tokens::item))
+        .unify()
+        .or(waiting(api, at(reload).map(without_body).untuple_one(), policies::reload))
         .unify()
         .or(nothing)
         .unify()
@@ -176,10 +193,20 @@ mod tests {
         let engine = Arc::new(Engine::open(store, audit, policies, Timestamp::EPOCH).unwrap());
         let (_sender, draining) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
-        let api = Arc::new(Api { engine, clock: Arc::new(|| Timestamp::EPOCH), metrics, draining });
+        let api = Arc::new(Api {
+            engine,
+            clock: Arc::new(|| Timestamp::EPOCH),
+            metrics,
+            reloader: None,
+            started: Timestamp::EPOCH,
+            draining,
+        });
         let mut service = warp::service(routes(&api));
         for (method, path) in [
             ("GET", "/health"),
+            ("GET", "/health/policies"),
+            ("GET", "/metrics"),
+            ("POST", "/api/rolegate/policies/reload"),
             ("GET", "/api/server/info"),
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),

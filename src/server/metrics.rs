@@ -1,12 +1,14 @@
 //! What the server counts, in the text that Prometheus reads. Counting takes no lock and no allocation where
 //! requests pass.
 
+use super::reload::{PolicyState, PolicyStatus, ReloadOutcome};
 use crate::engine::Answer;
 use crate::policy::PolicySet;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +41,17 @@ pub struct Metrics {
     unauthenticated: Counter,
     malformed: Counter,
     condition_failures: BoundedCounter,
+    reloads: Family<[(&'static str, &'static str); 1], Counter>,
+    policies: PolicyGauges,
+}
+
+/// How the policies are, as numbers. They are set whenever they are read.
+#[derive(Default)]
+struct PolicyGauges {
+    state: Family<[(&'static str, &'static str); 1], Gauge>,
+    info: Family<[(&'static str, String); 1], Gauge>,
+    loaded: Gauge,
+    attempted: Gauge,
 }
 
 impl Metrics {
@@ -56,6 +69,14 @@ impl Metrics {
             "Conditions that failed and so opened nothing, by rule",
             condition_failures.family(),
         );
+        let reloads = Family::<[(&str, &str); 1], Counter>::default();
+        for outcome in ReloadOutcome::ALL {
+            // So that none is missing before it has happened once.
+            drop(reloads.get_or_create(&[("outcome", outcome.name())]));
+        }
+        registry.register("policy_reloads", "Reloads of the policies by outcome", reloads.clone());
+        let policies = PolicyGauges::default();
+        policies.register(&mut registry);
         Self {
             registry: Mutex::new(registry),
             allowed,
@@ -63,6 +84,8 @@ impl Metrics {
             unauthenticated,
             malformed,
             condition_failures,
+            reloads,
+            policies,
         }
     }
 
@@ -72,12 +95,19 @@ impl Metrics {
         add(&mut self.registry.lock());
     }
 
-    /// All metrics as OpenMetrics text.
-    pub fn text(&self) -> String {
+    /// All metrics as OpenMetrics text, with how the policies are.
+    pub fn text(&self, policies: &PolicyStatus) -> String {
         let mut text = String::new();
+        let registry = self.registry.lock();
+        self.policies.set(policies);
         // Writing to a text cannot fail.
-        let _ = encode(&mut text, &self.registry.lock());
+        let _ = encode(&mut text, &registry);
         text
+    }
+
+    /// A reload has ended.
+    pub(super) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.reloads.get_or_create(&[("outcome", outcome.name())]).inc();
     }
 
     /// The engine answered, by these policies.
@@ -105,6 +135,33 @@ impl Metrics {
     /// A request was refused before any policy saw it.
     pub(super) fn malformed(&self) {
         self.malformed.inc();
+    }
+}
+
+impl PolicyGauges {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("policy_state", "1 for the state that the policies are in", self.state.clone());
+        registry.register("policy_info", "The version of the policies in force", self.info.clone());
+        registry.register(
+            "policy_loaded_timestamp_seconds",
+            "When the policies in force were put in force",
+            self.loaded.clone(),
+        );
+        registry.register(
+            "policy_last_reload_timestamp_seconds",
+            "When policies were loaded last, with whatever outcome",
+            self.attempted.clone(),
+        );
+    }
+
+    fn set(&self, status: &PolicyStatus) {
+        for state in PolicyState::ALL {
+            self.state.get_or_create(&[("state", state.name())]).set(i64::from(state == status.state));
+        }
+        self.info.clear();
+        self.info.get_or_create(&[("version", status.version.to_string())]).set(1);
+        self.loaded.set(status.loaded.as_millis() / 1000);
+        self.attempted.set(status.attempted.as_millis() / 1000);
     }
 }
 
@@ -145,6 +202,8 @@ impl fmt::Debug for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::PolicyVersion;
+    use crate::time::Timestamp;
 
     #[test]
     fn values_past_the_limit_are_counted_together() {
@@ -154,7 +213,7 @@ mod tests {
         }
         let metrics = Metrics::new();
         metrics.register(|registry| registry.register("x", "X", counter.family()));
-        let text = metrics.text();
+        let text = metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
         for (value, count) in [("a", 2), ("b", 2), ("other", 2)] {
             assert!(text.contains(&format!("rolegate_x_total{{rule=\"{value}\"}} {count}\n")), "{text}");
         }
@@ -167,7 +226,7 @@ mod tests {
         counter.inc(vec![("rule", "a\"b\\c\nd".to_owned())]);
         let metrics = Metrics::new();
         metrics.register(|registry| registry.register("x", "X", counter.family()));
-        let text = metrics.text();
+        let text = metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
         assert!(text.contains(r#"rolegate_x_total{rule="a\"b\\c\nd"} 1"#), "{text}");
     }
 }

@@ -721,6 +721,15 @@ mod overrides {
                 Kind::Address => "127.0.0.2:1".to_owned(),
                 Kind::Path | Kind::Paths => "elsewhere".to_owned(),
                 Kind::Choice(words) => words.last().unwrap().to_string(),
+                Kind::Switch => {
+                    for wrong in ["1", "on", "True"] {
+                        assert!(
+                            World::one(MINIMAL).variable(&variable, wrong).load().is_err(),
+                            "{variable}={wrong}"
+                        );
+                    }
+                    "false".to_owned()
+                }
                 Kind::Duration(least, most) => {
                     let past = format!("{}ms", most.as_millis() + 1);
                     assert!(
@@ -744,7 +753,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 16);
+        assert_eq!(count, 18);
     }
 
     #[test]
@@ -780,6 +789,7 @@ mod overrides {
             .map(|setting| {
                 let value = match &setting.value {
                     SettingValue::Text(text) | SettingValue::Number(text) => text.clone(),
+                    SettingValue::Switch(on) => on.to_string(),
                     SettingValue::List(items) => items.join(","),
                     SettingValue::Hidden => "***".to_owned(),
                 };

@@ -316,7 +316,7 @@ fn roles_that_no_policy_defines_any_more_are_told_with_their_live_tokens() -> Ou
     let source =
         Source { name: Arc::from("test.rhai"), text: "role(\"admin\").allow(\"GET /\");".to_owned() };
     let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    world.engine.replace_policies(policies);
+    world.engine.replace_policies(policies, None, at(1))?;
     let told = |now| world.engine.undefined_roles(at(now)).into_iter().collect::<Vec<_>>();
     assert_eq!(told(9), [(RoleName::parse("reader")?, 2)]);
     assert_eq!(told(10), [(RoleName::parse("reader")?, 1)]);
@@ -409,7 +409,7 @@ fn replaced_policies_decide_from_then_on() -> Outcome {
     let source =
         Source { name: Arc::from("test.rhai"), text: "role(\"reader\").allow(\"GET /other\");".to_owned() };
     let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    world.engine.replace_policies(policies);
+    world.engine.replace_policies(policies, None, at(1))?;
     assert!(matches!(world.check(&secret, "GET", "/things", 1)?, Answer::Forbidden(_)));
     assert_ne!(world.permit(&secret, "GET", "/other")?.decision().policy, before);
     Ok(())

@@ -1,6 +1,7 @@
 //! `rolegate` as its operator meets it: the program itself, run with arguments, environment and files.
 
 mod policy_test;
+mod reload;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -502,7 +503,7 @@ mod serving {
             assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
         }
 
-        fn wait_for_log(&mut self, text: &str) {
+        pub(super) fn wait_for_log(&mut self, text: &str) {
             let mut line = String::new();
             while !line.contains(text) {
                 line.clear();

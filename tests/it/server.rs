@@ -15,4 +15,6 @@ mod corpus_headers;
 mod corpus_paths;
 mod front;
 mod policies;
+mod reload;
+mod reload_busy;
 mod world;

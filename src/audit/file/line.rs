@@ -54,6 +54,7 @@ enum ActorLine<'a> {
 #[serde(untagged)]
 enum Detail<'a> {
     Started { policy: String },
+    Replaced { policy_before: String, policy: String },
     Token { token: TokenLine<'a> },
     Updated { before: TokenLine<'a>, token: TokenLine<'a> },
     Failed { change: &'static str, reason: &'a str, token: TokenLine<'a> },
@@ -131,6 +132,9 @@ impl<'a> Line<'a> {
                 }
                 AuditEvent::ChangeFailed { change, token, reason } => {
                     Detail::Failed { change: change.name(), reason, token: TokenLine::of(token) }
+                }
+                AuditEvent::PoliciesReplaced { before, after } => {
+                    Detail::Replaced { policy_before: before.to_string(), policy: after.to_string() }
                 }
                 AuditEvent::AdminDenied { method, path } => Detail::Denied { method, path },
             },

@@ -2,8 +2,8 @@
 
 use crate::config::{Config, Origin, read};
 use crate::policy::{
-    Examined, Limits, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, SOURCES_MAX_BYTES,
-    ScriptLimits, Source,
+    Examined, Limits, Location, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX,
+    SOURCES_MAX_BYTES, ScriptLimits, Source,
 };
 use crate::token::RoleName;
 use std::io;
@@ -138,37 +138,75 @@ pub(super) fn compile(
     PolicySet::load(sources, bindings, &limits)
 }
 
-/// Loads the policies of a configuration, with the roles that it adds, and looks whether the roles of its
-/// tokens are among them.
+/// The policies of a configuration, with the roles that it adds.
+pub(super) struct Configured {
+    places: Vec<Named>,
+    bindings: RoleBindings,
+    roles_of_tokens: Vec<(RoleName, Location)>,
+}
+
+impl Configured {
+    pub(super) fn of(config: &Config) -> Self {
+        let roles = config.roles_of_tokens().map(|(role, location)| (role.clone(), location));
+        Self {
+            places: Named::policies_of(config),
+            bindings: config.bindings(),
+            roles_of_tokens: roles.collect(),
+        }
+    }
+
+    /// The files and folders.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.places.iter().map(|place| place.path.clone()).collect()
+    }
+
+    pub(super) fn read(&self) -> Result<Vec<Source>, LoadError> {
+        sources(&self.places)
+    }
+
+    /// Compiles the policies, and looks whether the roles of the configured tokens are among theirs.
+    pub(super) fn compile(
+        &self,
+        sources: &[Source],
+        hear: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Result<PolicySet, PolicyErrors> {
+        let policies = compile(sources, &self.bindings, hear)?;
+        self.refuse_unknown_roles(&policies)?;
+        Ok(policies)
+    }
+
+    fn refuse_unknown_roles(&self, policies: &PolicySet) -> Result<(), PolicyErrors> {
+        let roles = self.roles_of_tokens.iter();
+        let unknown: Vec<_> =
+            roles.filter_map(|(role, location)| policies.unknown_role(role, location)).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(PolicyErrors::from(unknown)) }
+    }
+}
+
+/// Loads the policies of a configuration.
 pub(super) fn load(
     config: &Config,
     hear: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<(Vec<Source>, PolicySet), LoadError> {
-    let sources = sources(&Named::policies_of(config))?;
-    let policies = compile(&sources, &config.bindings(), hear)?;
-    refuse_unknown_roles(config, &policies)?;
+    let configured = Configured::of(config);
+    let sources = configured.read()?;
+    let policies = configured.compile(&sources, hear)?;
     Ok((sources, policies))
 }
 
 /// The same, with the warnings about them; what scripts print is not heard.
 pub(super) fn examine(config: &Config) -> Result<(Vec<Source>, Examined), LoadError> {
-    let sources = sources(&Named::policies_of(config))?;
-    let bindings = config.bindings();
-    let tokens = config.roles_of_tokens().map(|(role, _)| role);
+    let configured = Configured::of(config);
+    let sources = configured.read()?;
+    let bindings = &configured.bindings;
+    let tokens = configured.roles_of_tokens.iter().map(|(role, _)| role);
     // The configuration gives a role to somebody, too, when it gives it another name.
     let names = bindings.aliases.iter().map(|alias| &alias.name);
     let custom = bindings.custom.iter().map(|role| &role.name);
     let held: Vec<RoleName> = tokens.chain(names).chain(custom).cloned().collect();
-    let examined = PolicySet::examine(&sources, &bindings, Some(&held), &ScriptLimits::default())?;
-    refuse_unknown_roles(config, &examined.policies)?;
+    let examined = PolicySet::examine(&sources, bindings, Some(&held), &ScriptLimits::default())?;
+    configured.refuse_unknown_roles(&examined.policies)?;
     Ok((sources, examined))
-}
-
-fn refuse_unknown_roles(config: &Config, policies: &PolicySet) -> Result<(), PolicyErrors> {
-    let roles = config.roles_of_tokens();
-    let unknown: Vec<_> =
-        roles.filter_map(|(role, location)| policies.unknown_role(role, &location)).collect();
-    if unknown.is_empty() { Ok(()) } else { Err(PolicyErrors::from(unknown)) }
 }
 
 /// What policies amount to, in a few words.

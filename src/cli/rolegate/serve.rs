@@ -2,7 +2,8 @@
 
 use super::console::Console;
 use super::log::LogQueue;
-use super::policies::{self, LoadError, counted};
+use super::policies::{self, Configured, LoadError, counted};
+use super::reload::{Disk, Reloading, hear};
 use super::settings::{ConfigArguments, Surroundings};
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
 use crate::audit::AuditError;
@@ -10,7 +11,7 @@ use crate::audit::file::FileAudit;
 use crate::config::{Config, ConfigErrors, Located, Log, Origin};
 use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
-use crate::server::{Limits, Server, wall_clock};
+use crate::server::{Limits, Metrics, Reloader, Server, wall_clock};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
@@ -61,6 +62,7 @@ enum Failure {
 struct Ready {
     listener: TcpListener,
     server: Server,
+    reloading: Reloading,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -110,8 +112,9 @@ fn start(
 /// Everything up to the moment at which the server could answer. The address comes before the store, so
 /// that a second server by mistake changes nothing.
 async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Failure> {
-    let hear = |line: &str| tracing::info!(line, "a policy prints");
-    let (sources, policies) = policies::load(config, hear)?;
+    let configured = Configured::of(config);
+    let sources = configured.read()?;
+    let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
     let listener = listen(&config.listen).await?;
     let store = EmbeddedStore::open(&config.data_dir.value)?;
     let audit = FileAudit::open(&config.audit_file.value)?;
@@ -132,16 +135,28 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     // Before the address is told: whoever reads it may send a signal at once.
     let terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
+    let (engine, metrics) = (Arc::new(engine), Arc::new(Metrics::new()));
+    let watched = config.watch_policies.value.then(|| configured.paths());
+    let source = Box::new(Disk(configured));
+    let reloader =
+        Reloader::new(Arc::clone(&engine), source, &sources, Arc::clone(&clock), Arc::clone(&metrics));
+    let reloader = Arc::new(reloader);
+    let reloading = Reloading::start(Arc::clone(&reloader), watched).map_err(Failure::System)?;
     let address = listener.local_addr().map_err(Failure::System)?;
     console.line(format_args!("listening  http://{address}"));
-    let server = Server::new(Arc::new(engine)).with_limits(limits(&config.limits)).with_clock(clock);
-    Ok(Ready { listener, server, terminate, interrupt })
+    let server = Server::new(engine)
+        .with_limits(limits(&config.limits))
+        .with_clock(clock)
+        .with_metrics(metrics)
+        .with_reloader(reloader)
+        .with_version_header(config.policy_version_header.value);
+    Ok(Ready { listener, server, reloading, terminate, interrupt })
 }
 
 impl Ready {
     /// Serves until the first signal, and on until running requests are answered or the second signal comes.
     async fn serve(self) -> u8 {
-        let Self { listener, server, mut terminate, mut interrupt } = self;
+        let Self { listener, server, mut reloading, mut terminate, mut interrupt } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             // An error is a sender that is gone, and that ends the server too.
@@ -152,6 +167,7 @@ impl Ready {
         loop {
             tokio::select! {
                 () = &mut serving => return DONE,
+                () = reloading.next() => continue,
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }

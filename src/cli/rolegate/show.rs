@@ -40,6 +40,7 @@ pub(super) fn json(settings: &[Setting]) -> String {
         let value = match &setting.value {
             SettingValue::Text(text) => Value::from(text.as_str()),
             SettingValue::Number(text) => text.parse().map_or(Value::Null, |number: u64| Value::from(number)),
+            SettingValue::Switch(on) => Value::from(*on),
             SettingValue::List(items) => Value::from(items.as_slice()),
             SettingValue::Hidden => Value::Null,
         };
@@ -59,6 +60,7 @@ fn value(value: &SettingValue) -> String {
     match value {
         SettingValue::Text(text) => scalar(text),
         SettingValue::Number(text) => text.clone(),
+        SettingValue::Switch(on) => on.to_string(),
         SettingValue::List(items) => {
             let items: Vec<String> = items.iter().map(|item| scalar(item)).collect();
             format!("[{}]", items.join(", "))

@@ -81,7 +81,7 @@ pub(super) fn health(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Fail
 /// `GET /metrics`: what is counted, for Prometheus.
 pub(super) fn metrics(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
     only_get(permit)?;
-    Ok(reply::text(CONTENT_TYPE, api.metrics.text()))
+    Ok(reply::text(CONTENT_TYPE, api.metrics.text(&api.policy_status())))
 }
 
 /// `GET /api/user/session/availableRoles`: the roles that the token holds.

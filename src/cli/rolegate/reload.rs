@@ -1,0 +1,74 @@
+//! Loading the policies of a running server anew: from its configured files, whenever they change or a signal asks.
+
+use super::policies::{Configured, LoadError};
+use super::watch::{Pace, Watch};
+use crate::policy::{PolicyErrors, PolicySet, Source};
+use crate::server::{PolicySource, Reloader, SourceError, Trigger};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The policies that the configuration names. It is read once: what it adds to them stays as it is.
+pub(super) struct Disk(pub(super) Configured);
+
+/// What asks for reloads while the server runs.
+pub(super) struct Reloading {
+    reloader: Arc<Reloader>,
+    hang_up: Signal,
+    /// Kept, since it ends when it is dropped.
+    _watch: Option<Watch>,
+}
+
+impl PolicySource for Disk {
+    fn read(&self) -> Result<Vec<Source>, SourceError> {
+        self.0.read().map_err(|error| match error {
+            LoadError::Unreadable { .. } | LoadError::EmptyFolder { .. } => {
+                SourceError::Unreadable(error.to_string())
+            }
+            LoadError::FullFolder { .. } | LoadError::Content { .. } | LoadError::Policy(_) => {
+                SourceError::Refused(error.to_string())
+            }
+        })
+    }
+
+    fn compile(&self, sources: &[Source]) -> Result<PolicySet, PolicyErrors> {
+        self.0.compile(sources, hear)
+    }
+}
+
+impl Reloading {
+    /// Takes the signal, and watches these files and folders when there are any. What has changed since it was
+    /// read at the start is loaded at once.
+    pub(super) fn start(reloader: Arc<Reloader>, watched: Option<Vec<PathBuf>>) -> io::Result<Self> {
+        let hang_up = signal(SignalKind::hangup())?;
+        let watch = watched.map(|places| {
+            let watching = Arc::clone(&reloader);
+            Watch::start(places, Pace::default(), move || {
+                watching.look();
+            })
+        });
+        let watch = watch.transpose()?;
+        if watch.is_some() {
+            let looking = Arc::clone(&reloader);
+            tokio::task::spawn_blocking(move || looking.look());
+        }
+        Ok(Self { reloader, hang_up, _watch: watch })
+    }
+
+    /// Waits for the next signal, and starts what it asks for.
+    pub(super) async fn next(&mut self) {
+        if self.hang_up.recv().await.is_none() {
+            // No more signals will come, and nobody may wait for them in a circle.
+            std::future::pending::<()>().await;
+        }
+        let reloader = Arc::clone(&self.reloader);
+        // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
+        tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
+    }
+}
+
+/// What a policy prints.
+pub(super) fn hear(line: &str) {
+    tracing::info!(line, "a policy prints");
+}

@@ -1,0 +1,343 @@
+//! Policies loaded anew while the server runs: all of them or none, at most one load at a time, and the last good
+//! ones stay.
+
+mod status;
+
+pub use status::{PolicyState, PolicyStatus};
+
+use super::clock::Clock;
+use super::metrics::Metrics;
+use crate::decision::PolicyVersion;
+use crate::engine::{Engine, Permit, ReplaceError};
+use crate::policy::{PolicyErrors, PolicySet, Source};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// So many undefined roles are told by name after a reload.
+const ROLES_TOLD_MAX: usize = 10;
+
+/// Where policies come from when they are loaded anew.
+pub trait PolicySource: Send + Sync + 'static {
+    /// Reads the policies as they are now. May wait for the disk.
+    ///
+    /// # Errors
+    /// When they cannot be read, or what is there can be no policies.
+    fn read(&self) -> Result<Vec<Source>, SourceError>;
+
+    /// Compiles what was read.
+    ///
+    /// # Errors
+    /// With everything that is wrong with it.
+    fn compile(&self, sources: &[Source]) -> Result<PolicySet, PolicyErrors>;
+}
+
+/// Why there is nothing to compile.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Nothing could be read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Something was read, and can be no policies.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What a reload is asked for by.
+#[derive(Clone, Copy, Debug)]
+pub enum Trigger<'a> {
+    /// A request that the policies permit.
+    Request(&'a Permit),
+    /// A signal to the program.
+    Signal,
+    /// Something has changed where the policies come from.
+    Change,
+}
+
+/// What came of a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Whether other policies are in force, and why not.
+    pub outcome: ReloadOutcome,
+    /// The version that was in force before.
+    pub before: PolicyVersion,
+    /// The version that is in force now.
+    pub version: PolicyVersion,
+    /// What is wrong with the policies that are not in force.
+    pub message: Option<Arc<str>>,
+}
+
+/// The ways in which a reload ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadOutcome {
+    /// Other policies are in force.
+    Loaded,
+    /// The policies are those that are in force.
+    Unchanged,
+    /// The policies are wrong.
+    Refused,
+    /// The policies cannot be read.
+    Unreadable,
+    /// The reload cannot be audited.
+    Unaudited,
+}
+
+/// Loads policies anew into an engine, from one source.
+pub struct Reloader {
+    engine: Arc<Engine>,
+    source: Box<dyn PolicySource>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// How many loads have begun.
+    begun: AtomicU64,
+    turn: Mutex<Turn>,
+    status: Mutex<PolicyStatus>,
+}
+
+/// What is known to whoever loads.
+struct Turn {
+    /// The number of the last load, and what came of it.
+    last: Option<(u64, Reloaded)>,
+    /// What the policies in force were made of.
+    in_force: Option<(PolicyVersion, Contents)>,
+    /// What was found last: the contents, or why there are none.
+    seen: Option<Result<Contents, String>>,
+}
+
+/// All sources as one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Contents([u8; 32]);
+
+/// Why the policies that are there are not in force.
+enum Trouble {
+    Source(SourceError),
+    Policies(PolicyErrors),
+    Panic,
+    Replace(ReplaceError),
+}
+
+impl Reloader {
+    /// A reloader for an engine, whose policies were made of `sources`.
+    pub fn new(
+        engine: Arc<Engine>,
+        source: Box<dyn PolicySource>,
+        sources: &[Source],
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let contents = Contents::of(sources);
+        let version = engine.policies().version();
+        let status = Mutex::new(PolicyStatus::loaded(version, clock()));
+        let turn = Turn { last: None, in_force: Some((version, contents)), seen: Some(Ok(contents)) };
+        Self { engine, source, clock, metrics, begun: AtomicU64::new(0), turn: Mutex::new(turn), status }
+    }
+
+    /// How the policies are.
+    pub fn status(&self) -> PolicyStatus {
+        self.status.lock().clone()
+    }
+
+    /// Loads the policies anew. What is read is read after this was called; several calls at once may share one
+    /// load. Waits for the disk and for other loads, so that it is called where waiting holds nobody up.
+    ///
+    /// # Errors
+    /// When the permit of the request is nobody's, or its token is no longer live.
+    pub fn reload(&self, trigger: Trigger<'_>) -> Result<Reloaded, ReplaceError> {
+        let asked = self.begun.load(Ordering::SeqCst);
+        self.engine.may_replace(trigger.permit(), (self.clock)())?;
+        let mut turn = self.turn.lock();
+        if let Some((number, reloaded)) = &turn.last
+            && *number > asked
+        {
+            return Ok(reloaded.clone());
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let read = self.read();
+        self.load(&mut turn, number, trigger, read)
+    }
+
+    /// Loads the policies anew if they are not what was found last time.
+    pub fn look(&self) -> Option<Reloaded> {
+        let mut turn = self.turn.lock();
+        let read = self.read();
+        if turn.seen.as_ref() == Some(&seen(&read)) {
+            return None;
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        // Nobody asks for this one whom the engine could refuse.
+        self.load(&mut turn, number, Trigger::Change, read).ok()
+    }
+
+    fn read(&self) -> Result<Vec<Source>, Trouble> {
+        let read = catch_unwind(AssertUnwindSafe(|| self.source.read()));
+        read.map_err(|_| Trouble::Panic)?.map_err(Trouble::Source)
+    }
+
+    fn load(
+        &self,
+        turn: &mut Turn,
+        number: u64,
+        trigger: Trigger<'_>,
+        read: Result<Vec<Source>, Trouble>,
+    ) -> Result<Reloaded, ReplaceError> {
+        let before = self.engine.policies().version();
+        turn.seen = Some(seen(&read));
+        let done = read.and_then(|sources| self.put_in_force(turn, before, trigger, &sources));
+        let (outcome, trouble) = match done {
+            Ok(outcome) => (outcome, None),
+            Err(Trouble::Replace(error @ (ReplaceError::Anonymous | ReplaceError::Revoked))) => {
+                // The policies have not been judged.
+                turn.seen = None;
+                return Err(error);
+            }
+            Err(trouble) => (trouble.outcome(), Some(trouble)),
+        };
+        if outcome == ReloadOutcome::Unaudited {
+            turn.seen = None;
+        }
+        let message = trouble.as_ref().map(|trouble| status::bounded(trouble.to_string()));
+        let version = self.engine.policies().version();
+        let reloaded = Reloaded { outcome, before, version, message };
+        self.status.lock().follow(&reloaded, (self.clock)());
+        self.metrics.reloaded(outcome);
+        self.log(&reloaded, trigger, trouble.as_ref());
+        turn.last = Some((number, reloaded.clone()));
+        Ok(reloaded)
+    }
+
+    fn put_in_force(
+        &self,
+        turn: &mut Turn,
+        before: PolicyVersion,
+        trigger: Trigger<'_>,
+        sources: &[Source],
+    ) -> Result<ReloadOutcome, Trouble> {
+        let contents = Contents::of(sources);
+        if turn.in_force == Some((before, contents)) {
+            return Ok(ReloadOutcome::Unchanged);
+        }
+        let compiled = catch_unwind(AssertUnwindSafe(|| self.source.compile(sources)));
+        let policies = compiled.map_err(|_| Trouble::Panic)?.map_err(Trouble::Policies)?;
+        let version = policies.version();
+        if version != before {
+            let replaced = self.engine.replace_policies(policies, trigger.permit(), (self.clock)());
+            replaced.map_err(Trouble::Replace)?;
+        }
+        turn.in_force = Some((version, contents));
+        Ok(if version == before { ReloadOutcome::Unchanged } else { ReloadOutcome::Loaded })
+    }
+
+    fn log(&self, reloaded: &Reloaded, trigger: Trigger<'_>, trouble: Option<&Trouble>) {
+        let (before, version) = (reloaded.before, reloaded.version);
+        let (outcome, by) = (reloaded.outcome.name(), trigger.name());
+        match trouble {
+            Some(trouble) => {
+                let (cause, problems) = (trouble.first(), trouble.count());
+                tracing::warn!(%version, outcome, by, cause, problems, "the policies in force stay: others cannot be loaded");
+            }
+            None => tracing::info!(%before, %version, outcome, by, "policies reloaded"),
+        }
+        if reloaded.outcome == ReloadOutcome::Loaded {
+            for (role, tokens) in self.engine.undefined_roles((self.clock)()).iter().take(ROLES_TOLD_MAX) {
+                tracing::warn!(%role, tokens, "a role of live tokens is defined by no policy any more and permits nothing");
+            }
+        }
+    }
+}
+
+impl Trigger<'_> {
+    const fn permit(&self) -> Option<&Permit> {
+        match self {
+            Self::Request(permit) => Some(permit),
+            Self::Signal | Self::Change => None,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Signal => "signal",
+            Self::Change => "change",
+        }
+    }
+}
+
+impl ReloadOutcome {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Loaded, Self::Unchanged, Self::Refused, Self::Unreadable, Self::Unaudited];
+
+    /// The name as logs and metrics have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+            Self::Unreadable => "unreadable",
+            Self::Unaudited => "unaudited",
+        }
+    }
+}
+
+impl Contents {
+    fn of(sources: &[Source]) -> Self {
+        let mut hash = Sha256::new();
+        for part in sources.iter().flat_map(|source| [&*source.name, &source.text]) {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl Trouble {
+    const fn outcome(&self) -> ReloadOutcome {
+        match self {
+            Self::Source(SourceError::Unreadable(_)) => ReloadOutcome::Unreadable,
+            Self::Source(SourceError::Refused(_)) | Self::Policies(_) | Self::Panic => ReloadOutcome::Refused,
+            Self::Replace(_) => ReloadOutcome::Unaudited,
+        }
+    }
+
+    /// The first thing that is wrong, in one line.
+    fn first(&self) -> String {
+        match self {
+            Self::Policies(errors) => {
+                let first = errors.problems().first();
+                first.map(|problem| format!("{}: {}", problem.location, problem.message)).unwrap_or_default()
+            }
+            other => other.to_string(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        if let Self::Policies(errors) = self { errors.problems().len() } else { 1 }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => error.fmt(f),
+            Self::Policies(errors) => errors.fmt(f),
+            Self::Panic => f.write_str("loading the policies ended in a panic; the log has it"),
+            Self::Replace(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("status", &self.status.lock()).finish_non_exhaustive()
+    }
+}
+
+fn seen(read: &Result<Vec<Source>, Trouble>) -> Result<Contents, String> {
+    match read {
+        Ok(sources) => Ok(Contents::of(sources)),
+        Err(trouble) => Err(trouble.to_string()),
+    }
+}
