@@ -136,12 +136,13 @@ fn refuse_many_marks(text: &str, limits: Limits) -> Result<(), YamlError> {
 pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
     refuse_many_marks(text, limits).map_err(|wrong| vec![wrong])?;
     let mut scan = Scan { limits, nodes: 0, open: Vec::new(), root: None, documents: 0, errors: Vec::new() };
+    // The parser ends a last line that has no end, and may be at the start of the next one, which nobody wrote.
+    let end = place_after(text);
+    let within = |marker: &Marker| Some(place(marker)).filter(|place| place.line <= end.line).unwrap_or(end);
     for event in Parser::new_from_str(text) {
         let read = match event {
-            Ok((event, span)) => scan.event(event, place(&span.start)),
-            Err(wrong) => {
-                Err(error(place_within(text, wrong.marker()), YamlProblem::Syntax(shown(wrong.info()))))
-            }
+            Ok((event, span)) => scan.event(event, within(&span.start)),
+            Err(wrong) => Err(error(within(wrong.marker()), YamlProblem::Syntax(shown(wrong.info())))),
         };
         if let Err(last) = read {
             scan.errors.push(last);
@@ -322,12 +323,6 @@ fn place(marker: &Marker) -> Place {
     Place { line: number(marker.line()), column: number(marker.col().saturating_add(1)) }
 }
 
-/// The parser ends a last line that has no end, and may be at the start of the next one, which nobody wrote.
-fn place_within(text: &str, marker: &Marker) -> Place {
-    let (place, end) = (place(marker), place_after(text));
-    if place.line > end.line { end } else { place }
-}
-
 fn place_after(before: &str) -> Place {
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     Place { line: number(before.split('\n').count()), column: number(column) }
@@ -384,6 +379,8 @@ mod tests {
             let [(at, before, YamlProblem::Syntax(_))] = problems[..] else { panic!("{yaml}: {problems:?}") };
             assert_eq!((at, before), (line, column), "{yaml}");
         }
+        let root = read("\n---\n ", LIMITS).ok().unwrap();
+        assert_eq!((root.place.line, root.place.column), (3, 2));
         let first = Place { line: 1, column: 1 };
         let duplicate = YamlProblem::DuplicateKey { key: "a".into(), first };
         assert_eq!(problems("a: 1\n'a': 2\n"), [(2, 1, duplicate)]);
