@@ -57,6 +57,8 @@ pub struct Config {
     pub policies: Vec<Located<PathBuf>>,
     /// Whether policies are loaded anew when their files change.
     pub watch_policies: Located<bool>,
+    /// Whether a reload that opens a route is refused: `off` or `refuse-gains`.
+    pub reload_guard: Located<&'static str>,
     /// Whether answers name the version of the policies.
     pub policy_version_header: Located<bool>,
     /// The log.
@@ -294,6 +296,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let audit_file = reader.audit_file(data_dir.as_ref());
     let policies = reader.policies();
     let watch_policies = reader.setting("rolegate.watch_policies", value::switch);
+    let reload_guard = reader.setting("rolegate.reload_guard", value::choice);
     let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
     let log = reader.log();
     let limits = reader.limits();
@@ -308,6 +311,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         audit_file: audit_file?,
         policies: policies?,
         watch_policies: watch_policies?,
+        reload_guard: reload_guard?,
         policy_version_header: policy_version_header?,
         log: log?,
         limits: limits?,

@@ -18,6 +18,7 @@ pub mod matrix;
 mod script;
 pub mod space;
 mod table;
+mod opening;
 mod warn;
 
 pub use access::{Access, Match, Reach};
@@ -29,6 +30,7 @@ pub use host::{
     HOST_ARGUMENTS_MAX, HOST_FUNCTIONS_MAX, HostArgument, HostFunction, HostFunctionError, HostFunctions,
     HostResult, HostValue,
 };
+pub use opening::{OPENINGS_MAX, OpeningError, Openings};
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
 pub use reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use roles::ROLES_MAX;

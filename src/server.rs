@@ -22,7 +22,8 @@ pub use limits::Limits;
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
 pub use reload::{
-    PolicySource, PolicyState, PolicyStatus, ReloadOutcome, Reloaded, Reloader, SourceError, Trigger,
+    PolicySource, PolicyState, PolicyStatus, ReloadGuard, ReloadOutcome, Reloaded, Reloader, SourceError,
+    Trigger,
 };
 pub use shadow::{
     SHADOW_DIFFERENCES_MAX, SHADOW_QUEUE, Shadow, ShadowChange, ShadowDifference, ShadowReport, ShadowRequest,

@@ -103,6 +103,12 @@ pub const KEYS: &[Key] = &[
         "Whether policies are loaded anew when their files change.",
     ),
     key(
+        "rolegate.reload_guard",
+        Kind::Choice(&["off", "refuse-gains"]),
+        Some("off"),
+        "Whether a reload that opens a route is refused unless the policies say so in a line.",
+    ),
+    key(
         "rolegate.policy_version_header",
         Kind::Switch,
         Some("true"),

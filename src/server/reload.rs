@@ -1,15 +1,17 @@
 //! Policies loaded anew while the server runs: all of them or none, at most one load at a time, and the last good
 //! ones stay.
 
+mod gains;
 mod status;
 
+use gains::UnnamedGains;
 pub use status::{PolicyState, PolicyStatus};
 
 use super::clock::Clock;
 use super::metrics::Metrics;
 use crate::decision::PolicyVersion;
 use crate::engine::{Engine, Permit, ReplaceError};
-use crate::policy::{PolicyErrors, PolicySet, Source};
+use crate::policy::{Openings, PolicyErrors, PolicySet, Source};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -57,6 +59,16 @@ pub enum Trigger<'a> {
     Change,
 }
 
+/// What a reload may open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReloadGuard {
+    /// Whatever the policies say.
+    #[default]
+    Off,
+    /// What a line of the policies says that it opens; see [`Openings`].
+    RefuseGains,
+}
+
 /// What came of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
@@ -79,6 +91,8 @@ pub enum ReloadOutcome {
     Unchanged,
     /// The policies are wrong.
     Refused,
+    /// The policies open what no line of theirs says that they open.
+    Guarded,
     /// The policies cannot be read.
     Unreadable,
     /// The reload cannot be audited.
@@ -91,6 +105,7 @@ pub struct Reloader {
     source: Box<dyn PolicySource>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    guard: ReloadGuard,
     /// How many loads have begun.
     begun: AtomicU64,
     turn: Mutex<Turn>,
@@ -102,7 +117,9 @@ struct Turn {
     /// The number of the last load, and what came of it.
     last: Option<(u64, Reloaded)>,
     /// What the policies in force were made of.
-    in_force: Option<(PolicyVersion, Contents)>,
+    in_force: (PolicyVersion, Contents),
+    /// What the policies in force say that they open.
+    openings: Openings,
     /// What was found last: the contents, or why there are none.
     seen: Option<Result<Contents, String>>,
 }
@@ -115,6 +132,7 @@ struct Contents([u8; 32]);
 enum Trouble {
     Source(SourceError),
     Policies(PolicyErrors),
+    Gains(UnnamedGains),
     Panic,
     Replace(ReplaceError),
 }
@@ -131,8 +149,29 @@ impl Reloader {
         let contents = Contents::of(sources);
         let version = engine.policies().version();
         let status = Mutex::new(PolicyStatus::loaded(version, clock()));
-        let turn = Turn { last: None, in_force: Some((version, contents)), seen: Some(Ok(contents)) };
-        Self { engine, source, clock, metrics, begun: AtomicU64::new(0), turn: Mutex::new(turn), status }
+        let turn = Turn {
+            last: None,
+            in_force: (version, contents),
+            openings: Openings::of(sources),
+            seen: Some(Ok(contents)),
+        };
+        Self {
+            engine,
+            source,
+            clock,
+            metrics,
+            guard: ReloadGuard::Off,
+            begun: AtomicU64::new(0),
+            turn: Mutex::new(turn),
+            status,
+        }
+    }
+
+    /// The same reloader with a limit to what a reload may open.
+    #[must_use]
+    pub const fn with_guard(mut self, guard: ReloadGuard) -> Self {
+        self.guard = guard;
+        self
     }
 
     /// How the policies are.
@@ -216,18 +255,37 @@ impl Reloader {
         sources: &[Source],
     ) -> Result<ReloadOutcome, Trouble> {
         let contents = Contents::of(sources);
-        if turn.in_force == Some((before, contents)) {
+        if turn.in_force == (before, contents) {
             return Ok(ReloadOutcome::Unchanged);
         }
         let compiled = catch_unwind(AssertUnwindSafe(|| self.source.compile(sources)));
         let policies = compiled.map_err(|_| Trouble::Panic)?.map_err(Trouble::Policies)?;
         let version = policies.version();
+        let openings = Openings::of(sources);
         if version != before {
+            self.guard(turn, before, &policies, &openings)?;
             let replaced = self.engine.replace_policies(policies, trigger.permit(), (self.clock)());
             replaced.map_err(Trouble::Replace)?;
         }
-        turn.in_force = Some((version, contents));
+        turn.in_force = (version, contents);
+        turn.openings = openings;
         Ok(if version == before { ReloadOutcome::Unchanged } else { ReloadOutcome::Loaded })
+    }
+
+    /// Refuses policies that open what no new line of theirs says.
+    fn guard(
+        &self,
+        turn: &Turn,
+        before: PolicyVersion,
+        policies: &PolicySet,
+        openings: &Openings,
+    ) -> Result<(), Trouble> {
+        if self.guard == ReloadGuard::Off {
+            return Ok(());
+        }
+        // Policies that somebody else put in force say nothing here.
+        let known = if turn.in_force.0 == before { &turn.openings } else { &Openings::default() };
+        gains::refuse_unnamed(&self.engine.policies(), policies, known, openings).map_err(Trouble::Gains)
     }
 
     fn log(&self, reloaded: &Reloaded, trigger: Trigger<'_>, trouble: Option<&Trouble>) {
@@ -267,8 +325,8 @@ impl Trigger<'_> {
 
 impl ReloadOutcome {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Loaded, Self::Unchanged, Self::Refused, Self::Unreadable, Self::Unaudited];
+    pub const ALL: [Self; 6] =
+        [Self::Loaded, Self::Unchanged, Self::Refused, Self::Guarded, Self::Unreadable, Self::Unaudited];
 
     /// The name as logs and metrics have it.
     pub const fn name(self) -> &'static str {
@@ -276,6 +334,7 @@ impl ReloadOutcome {
             Self::Loaded => "loaded",
             Self::Unchanged => "unchanged",
             Self::Refused => "refused",
+            Self::Guarded => "guarded",
             Self::Unreadable => "unreadable",
             Self::Unaudited => "unaudited",
         }
@@ -298,6 +357,7 @@ impl Trouble {
         match self {
             Self::Source(SourceError::Unreadable(_)) => ReloadOutcome::Unreadable,
             Self::Source(SourceError::Refused(_)) | Self::Policies(_) | Self::Panic => ReloadOutcome::Refused,
+            Self::Gains(_) => ReloadOutcome::Guarded,
             Self::Replace(_) => ReloadOutcome::Unaudited,
         }
     }
@@ -309,12 +369,17 @@ impl Trouble {
                 let first = errors.problems().first();
                 first.map(|problem| format!("{}: {}", problem.location, problem.message)).unwrap_or_default()
             }
+            Self::Gains(gains) => gains.first(),
             other => other.to_string(),
         }
     }
 
     fn count(&self) -> usize {
-        if let Self::Policies(errors) = self { errors.problems().len() } else { 1 }
+        match self {
+            Self::Policies(errors) => errors.problems().len(),
+            Self::Gains(gains) => gains.count(),
+            _ => 1,
+        }
     }
 }
 
@@ -323,6 +388,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Policies(errors) => errors.fmt(f),
+            Self::Gains(gains) => gains.fmt(f),
             Self::Panic => f.write_str("loading the policies ended in a panic; the log has it"),
             Self::Replace(error) => error.fmt(f),
         }

@@ -11,7 +11,7 @@ use crate::audit::file::FileAudit;
 use crate::config::{Config, ConfigErrors, Located, Log, Origin};
 use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
-use crate::server::{Limits, Metrics, Reloader, Server, wall_clock};
+use crate::server::{Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
@@ -140,7 +140,10 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let source = Box::new(Disk(configured));
     let reloader =
         Reloader::new(Arc::clone(&engine), source, &sources, Arc::clone(&clock), Arc::clone(&metrics));
-    let reloader = Arc::new(reloader);
+    let reloader = Arc::new(reloader.with_guard(match config.reload_guard.value {
+        "off" => ReloadGuard::Off,
+        _ => ReloadGuard::RefuseGains,
+    }));
     let reloading = Reloading::start(Arc::clone(&reloader), watched).map_err(Failure::System)?;
     let address = listener.local_addr().map_err(Failure::System)?;
     console.line(format_args!("listening  http://{address}"));

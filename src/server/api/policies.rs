@@ -70,6 +70,7 @@ pub(super) fn reload(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Fail
             };
             return Ok(reply::json(StatusCode::OK, &reply));
         }
+        ReloadOutcome::Guarded => StatusCode::CONFLICT,
         ReloadOutcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadOutcome::Unreadable | ReloadOutcome::Unaudited => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -60,7 +60,7 @@ impl PolicyStatus {
     pub(super) fn follow(&mut self, reloaded: &Reloaded, now: Timestamp) {
         let state = match reloaded.outcome {
             ReloadOutcome::Loaded | ReloadOutcome::Unchanged => PolicyState::Loaded,
-            ReloadOutcome::Refused | ReloadOutcome::Unaudited => PolicyState::Stale,
+            ReloadOutcome::Refused | ReloadOutcome::Guarded | ReloadOutcome::Unaudited => PolicyState::Stale,
             ReloadOutcome::Unreadable => PolicyState::Error,
         };
         if state != self.state {

@@ -121,6 +121,18 @@ fn hang_up_loads_policies_that_nobody_watches() {
 }
 
 #[test]
+fn guard_of_the_configuration_refuses_what_no_line_says() {
+    let mut running = serving("  reload_guard: refuse-gains\n", "/api/server/info");
+    let more = policy("/api/server/*");
+    running.put(&more);
+    running.wait_for_log("outcome=\"guarded\"");
+    assert_eq!((running.state(), running.status("/api/server/status")), ("STALE".into(), "403".into()));
+    running.put(&format!("{more}// rolegate: opens GET /api/server/* to reader\n"));
+    running.wait_for_log(RELOADED);
+    assert_eq!((running.state(), running.status("/api/server/status")), ("LOADED".into(), "200".into()));
+}
+
+#[test]
 fn version_header_is_switched_off_by_configuration() {
     let running = serving("  policy_version_header: false\n", "/api/server/info");
     assert_eq!(running.version(), "");

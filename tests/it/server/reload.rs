@@ -7,7 +7,7 @@ use rolegate::audit::{Audit, AuditEntry, AuditError, MemoryAudit, Recorded};
 use rolegate::engine::Engine;
 use rolegate::policy::{PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::server::{
-    Metrics, PolicySource, PolicyState, ReloadOutcome, Reloader, Server, SourceError, Trigger,
+    Metrics, PolicySource, PolicyState, ReloadGuard, ReloadOutcome, Reloader, Server, SourceError, Trigger,
 };
 use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
@@ -113,6 +113,10 @@ impl Shelf {
 
 impl Scene {
     fn start() -> Self {
+        Self::guarded(ReloadGuard::Off)
+    }
+
+    fn guarded(guard: ReloadGuard) -> Self {
         let (store, audit) = (MemoryStore::new(), Arc::<Journal>::default());
         let [operator, guest] = ["operator", "guest"].map(|role| add_token(&store, role, None));
         let policies = load(&[source(BEFORE)]).unwrap();
@@ -121,13 +125,16 @@ impl Scene {
         let shelf = Shelf::holding(BEFORE);
         let now = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let clock = Arc::clone(&now);
-        let reloader = Arc::new(Reloader::new(
-            Arc::clone(&engine),
-            Box::new(shelf.clone()),
-            &[source(BEFORE)],
-            Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
-            Arc::clone(&metrics),
-        ));
+        let reloader = Arc::new(
+            Reloader::new(
+                Arc::clone(&engine),
+                Box::new(shelf.clone()),
+                &[source(BEFORE)],
+                Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))),
+                Arc::clone(&metrics),
+            )
+            .with_guard(guard),
+        );
         let server = Server::new(engine).with_metrics(metrics).with_reloader(Arc::clone(&reloader));
         Self { world: World::start_server(server, Behind::Api), shelf, reloader, audit, now, operator, guest }
     }
@@ -361,4 +368,45 @@ fn reloads_that_are_asked_for_meanwhile_share_the_next_one() {
             .iter()
             .all(|outcome| { matches!(outcome, ReloadOutcome::Loaded | ReloadOutcome::Unchanged) })
     );
+}
+
+#[test]
+fn guarded_reload_that_opens_a_route_is_refused_until_a_line_says_so() {
+    let scene = Scene::guarded(ReloadGuard::RefuseGains);
+    let more = format!("{BEFORE}role(\"guest\").allow(\"GET /api/server/status\");\n");
+    scene.shelf.put(&more);
+    let answered = scene.reload();
+    assert_eq!(answered.status, 409);
+    let line = "// rolegate: opens GET /api/server/status to guest";
+    assert!(answered.message().contains(&format!("write into one of them:\n{line}")), "{answered:?}");
+    assert_eq!(scene.health(None)["state"], "STALE");
+    assert!(scene.metric("rolegate_policy_reloads_total{outcome=\"guarded\"} 1"));
+    assert_eq!(scene.world.get("/api/server/status", Some(&scene.guest)).status, 403);
+    assert!(scene.replaced().is_empty());
+
+    scene.shelf.put(&format!("{more}{line}\n"));
+    assert_eq!(scene.reload().json()["outcome"], "loaded");
+    assert_eq!(scene.world.get("/api/server/status", Some(&scene.guest)).status, 200);
+}
+
+#[test]
+fn guarded_reload_takes_away_without_a_word_and_gives_back_with_one() {
+    let scene = Scene::guarded(ReloadGuard::RefuseGains);
+    let line = "// rolegate: opens GET /api/server/info to guest";
+    let without = format!("{}{line}", BEFORE.replace("role(\"guest\").allow(\"GET /api/server/info\");", ""));
+    scene.shelf.put(&without);
+    assert_eq!(scene.reload().json()["outcome"], "loaded");
+    // The line stands there already, and says nothing of what comes now.
+    scene.shelf.put(&format!("{BEFORE}{line}"));
+    assert_eq!(scene.reload().status, 409);
+    scene.shelf.put(&format!("{BEFORE}{line} because it was missed"));
+    assert_eq!(scene.reload().json()["outcome"], "loaded");
+}
+
+#[test]
+fn reload_without_a_guard_opens_what_the_policies_say() {
+    let scene = Scene::start();
+    scene.shelf.put(&format!("{BEFORE}open(\"GET /api/server/info\");"));
+    assert_eq!(scene.reload().json()["outcome"], "loaded");
+    assert_eq!(scene.world.get("/api/server/info", None).status, 200);
 }
