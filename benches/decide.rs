@@ -1,7 +1,8 @@
 //! What a decision costs, as ratios: the gate against the least that any gate has to do, a condition against a bare
 //! call of the script engine, one thread against several, and what it takes to load many rules.
 //!
-//! `cargo bench --bench decide`, or with `-- --json FILE` to keep the figures.
+//! `cargo bench --bench decide`; with `-- --json FILE` to keep the figures, with `-- --only PART` for one of `decide`,
+//! `condition`, `threads` and `load`.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::indexing_slicing, reason = "numbers are made below the lengths that they index")]
 
@@ -10,7 +11,7 @@ use rolegate::CanonicalPath;
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine};
 use rolegate::policy::{Limits, PolicySet, RoleBindings, ScriptLimits, Source};
-use rolegate::request::{Credential, Request, RequestParts};
+use rolegate::request::{Credential, Request};
 use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
@@ -19,7 +20,6 @@ use rustc_hash::{FxBuildHasher, FxHasher};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::hash::Hasher as _;
 use std::hint::black_box;
 use std::io::{Write as _, stdout};
@@ -33,20 +33,30 @@ const TOKENS: usize = 1_000;
 /// Random requests that are made beforehand, and then made in turn.
 const REQUESTS: usize = 65_536;
 /// What is compared is measured in turn, this many times; the medians count.
-const ROUNDS: usize = 31;
-const ROUND_REQUESTS: usize = 40_000;
-const THREAD_ROUNDS: usize = 9;
-const THREAD_ROUND: Duration = Duration::from_millis(200);
-/// Rhai tells places in scripts of at most so many lines.
+const ROUNDS: usize = 401;
+/// Rounds are short: what else the machine does then either meets both, or few rounds.
+const ROUND_REQUESTS: usize = 4_000;
+const CONDITION_ROUND_REQUESTS: usize = 1_000;
+const THREAD_ROUNDS: usize = 21;
+const THREAD_ROUND: Duration = Duration::from_millis(100);
+/// The requests that each thread makes in turn.
+const THREAD_REQUESTS: usize = 512;
+/// Rhai tells places in scripts of at most 65,534 lines.
 const LINES_PER_FILE: usize = 25_000;
+/// The time in which rhai parses a file grows with the square of the number of its closures.
+const CLOSURES_PER_FILE: usize = 2_000;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
+/// Prints a table, and gives the figures as JSON.
+type Part = fn() -> Outcome<String>;
 
 /// An engine, requests that it permits, and the least that a gate would have to do for them.
 struct World {
     engine: Engine,
     floor: Floor,
     requests: Vec<Request>,
+    /// The token of each request.
+    tokens: Vec<usize>,
     now: Timestamp,
 }
 
@@ -84,28 +94,29 @@ fn main() -> Outcome<()> {
     if let Some(at) = arguments.iter().position(|argument| argument == "--load") {
         return load(arguments.get(at + 1).map_or("", String::as_str));
     }
-    let mut json = String::from("{\"decide\": [");
-    decisions(&mut json)?;
-    json.push_str("], ");
-    conditions(&mut json)?;
-    threads(&mut json)?;
-    loading(&mut json)?;
-    json.push_str("}\n");
-    if let Some(at) = arguments.iter().position(|argument| argument == "--json") {
-        std::fs::write(arguments.get(at + 1).ok_or("--json needs a file")?, json)?;
+    let value = |name| arguments.iter().position(|argument| argument == name).map(|at| arguments.get(at + 1));
+    let only = value("--only").flatten();
+    let parts: [(&str, Part); 4] =
+        [("decide", decisions), ("condition", conditions), ("threads", threads), ("load", loading)];
+    let mut figures = Vec::new();
+    for (name, part) in parts.into_iter().filter(|(name, _)| only.is_none_or(|only| only == name)) {
+        figures.push(format!("\"{name}\": {}", part()?));
+    }
+    if let Some(file) = value("--json") {
+        std::fs::write(file.ok_or("--json needs a file")?, format!("{{{}}}\n", figures.join(", ")))?;
     }
     Ok(())
 }
 
 /// The gate against the floor, at each size, for one request over and over and for random ones.
-fn decisions(json: &mut String) -> Outcome<()> {
+fn decisions() -> Outcome<String> {
     writeln!(
         stdout(),
         "authenticate + authorize, against SHA-256 + one hash-map probe + one trie walk; medians of {ROUNDS} rounds\n"
     )?;
     writeln!(stdout(), "   rules          floor     ours   ratio (limit 2)")?;
-    let mut hot_ns = Vec::new();
-    for (at, size) in SIZES.into_iter().enumerate() {
+    let (mut hot_ns, mut figures) = (Vec::new(), Vec::new());
+    for size in SIZES {
         let world = World::new(size)?;
         let hot = world.compare(&world.requests[..1]);
         let random = world.compare(&world.requests);
@@ -114,13 +125,8 @@ fn decisions(json: &mut String) -> Outcome<()> {
             writeln!(stdout(), "{size:8} {kind:6} {floor_ns:5.0} ns {ours_ns:5.0} ns   {ratio:5.2}")?;
         }
         hot_ns.push(hot.ours_ns);
-        let separator = if at == 0 { "" } else { ", " };
-        write!(
-            json,
-            "{separator}{{\"rules\": {size}, \"hot\": {}, \"random\": {}}}",
-            hot.json(),
-            random.json()
-        )?;
+        let (hot, random) = (hot.json(), random.json());
+        figures.push(format!("{{\"rules\": {size}, \"hot\": {hot}, \"random\": {random}}}"));
     }
     let growth = hot_ns.last().copied().unwrap_or_default() / hot_ns[0];
     writeln!(
@@ -129,7 +135,7 @@ fn decisions(json: &mut String) -> Outcome<()> {
         SIZES[3],
         SIZES[0]
     )?;
-    Ok(())
+    Ok(format!("[{}]", figures.join(", ")))
 }
 
 impl World {
@@ -153,15 +159,17 @@ impl World {
         }
         let engine = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, now)?;
         let mut numbers = Numbers::new();
+        let mut tokens = Vec::with_capacity(REQUESTS);
         let requests = (0..REQUESTS).map(|_| {
             let rule = numbers.below(size);
             // A token of the role that the rule is about.
             let token = rule % ROLES + ROLES * numbers.below(TOKENS / ROLES);
             let path = pattern(rule).replace("{id}", &numbers.below(1_000_000).to_string());
+            tokens.push(token);
             request(&path, &secrets[token])
         });
         let requests: Vec<Request> = requests.collect::<Outcome<_>>()?;
-        let world = Self { engine, floor, requests, now };
+        let world = Self { engine, floor, requests, tokens, now };
         for request in &world.requests {
             if !world.ours(request) || world.floor.decide(request).is_none() {
                 return Err(format!("{request:?} is not permitted").into());
@@ -176,7 +184,7 @@ impl World {
 
     fn compare(&self, requests: &[Request]) -> Pair {
         let mut at = 0;
-        Pair::of(ROUNDS, |is_ours| {
+        Pair::of(|is_ours| {
             let from = if is_ours { at } else { at + requests.len() / 2 };
             let started = Instant::now();
             for number in from..from + ROUND_REQUESTS {
@@ -232,19 +240,19 @@ impl Floor {
 }
 
 /// A condition against a bare call of the same function with one argument.
-fn conditions(json: &mut String) -> Outcome<()> {
+fn conditions() -> Outcome<String> {
     const CONDITION: &str = r#"request.param("name") != "core""#;
     #[derive(Clone)]
     struct View(Arc<Request>);
 
     let mut engine = rhai::Engine::new_raw();
-    engine
-        .register_type_with_name::<View>("request")
-        .register_fn("!=", |one: rhai::ImmutableString, other: rhai::ImmutableString| one != other)
-        .register_fn("param", |view: &mut View, _name: &str| -> rhai::Dynamic {
+    engine.register_type_with_name::<View>("request").register_fn(
+        "param",
+        |view: &mut View, _name: &str| -> rhai::Dynamic {
             let segment = view.0.path().segments().nth(1).unwrap_or_default();
             rhai::ImmutableString::from(segment).into()
-        });
+        },
+    );
     let tree = engine.compile(format!("fn condition(request) {{ {CONDITION} }}"))?;
 
     let text = format!("role(\"role-0\").allow(\"POST /packs/{{name}}\").when(|request| {CONDITION});");
@@ -260,9 +268,9 @@ fn conditions(json: &mut String) -> Outcome<()> {
     let request = Request::from(parts);
     let view = View(Arc::new(request.clone()));
 
-    let pair = Pair::of(ROUNDS, |is_ours| {
+    let pair = Pair::of(|is_ours| {
         let started = Instant::now();
-        for _ in 0..ROUND_REQUESTS / 8 {
+        for _ in 0..CONDITION_ROUND_REQUESTS {
             let permitted = if is_ours {
                 matches!(engine_of_ours.check(black_box(&request), now), Answer::Permitted(_))
             } else {
@@ -271,7 +279,7 @@ fn conditions(json: &mut String) -> Outcome<()> {
             };
             assert!(permitted, "the condition is true");
         }
-        nanoseconds(started.elapsed(), ROUND_REQUESTS / 8)
+        nanoseconds(started.elapsed(), CONDITION_ROUND_REQUESTS)
     });
     let Pair { floor_ns, ours_ns, ratio } = pair;
     writeln!(
@@ -281,51 +289,45 @@ fn conditions(json: &mut String) -> Outcome<()> {
     writeln!(stdout(), "                  call     ours   ratio (limit 2)")?;
     writeln!(stdout(), "         {CONDITION}")?;
     writeln!(stdout(), "                {floor_ns:5.0} ns {ours_ns:5.0} ns   {ratio:5.2}\n")?;
-    write!(json, "\"condition\": {}, ", pair.json())?;
-    Ok(())
+    Ok(pair.json())
 }
 
 /// Decisions per second of several threads against one.
-fn threads(json: &mut String) -> Outcome<()> {
+fn threads() -> Outcome<String> {
     let world = World::new(SIZES[2])?;
     let cores = std::thread::available_parallelism()?;
     writeln!(stdout(), "decisions per second, {cores} cores, medians of {THREAD_ROUNDS} rounds\n")?;
     writeln!(stdout(), "                     1 thread      2 threads      4 threads")?;
-    write!(json, "\"threads\": {{\"cores\": {cores}")?;
-    for (kind, key, requests) in [
-        ("each its own token", "own_token", &world.requests[..]),
-        ("all one token", "one_token", &world.requests[..1]),
-    ] {
+    let mut figures = vec![format!("\"cores\": {cores}")];
+    for (kind, key) in [("each its own tokens", "own_tokens"), ("all the same token", "one_token")] {
         let mut rates = [const { Vec::new() }; 3];
         for _ in 0..THREAD_ROUNDS {
             for (rates, threads) in rates.iter_mut().zip([1, 2, 4]) {
-                rates.push(world.rate(threads, requests));
+                rates.push(world.rate(threads, key == "one_token"));
             }
         }
         let [one, two, four] = rates.map(median);
-        writeln!(
-            stdout(),
-            "{kind:19} {one:10.0}  {two:10.0} {:4.2}  {four:10.0} {:4.2}",
-            two / one,
-            four / one
-        )?;
-        write!(json, ", \"{key}\": {{\"one\": {one:.0}, \"two\": {two:.0}, \"four\": {four:.0}}}")?;
+        let (by_two, by_four) = (two / one, four / one);
+        writeln!(stdout(), "{kind:19} {one:10.0}  {two:10.0} {by_two:4.2}  {four:10.0} {by_four:4.2}")?;
+        figures.push(format!("\"{key}\": {{\"one\": {one:.0}, \"two\": {two:.0}, \"four\": {four:.0}}}"));
     }
-    json.push_str("}, ");
     writeln!(stdout())?;
-    Ok(())
+    Ok(format!("{{{}}}", figures.join(", ")))
 }
 
 impl World {
-    /// Decisions per second of so many threads, each with requests of its own where there are enough.
-    fn rate(&self, threads: usize, requests: &[Request]) -> f64 {
+    /// Decisions per second of so many threads. A request belongs to one connection: no two threads share one.
+    fn rate(&self, threads: usize, is_one_token: bool) -> f64 {
         let (stop, decisions) = (AtomicBool::new(false), AtomicU64::new(0));
-        // A request belongs to one connection: no two threads share one.
         let own: Vec<Vec<Request>> = (0..threads)
             .map(|thread| {
-                let mine = requests.iter().skip(thread).step_by(threads.min(requests.len())).take(512);
-                mine.map(|request| Request::from(RequestParts::clone(&request.clone().into_parts())))
-                    .collect()
+                let numbered = self.requests.iter().zip(&self.tokens);
+                let mine = numbered.filter(|(_, token)| match is_one_token {
+                    true => **token == self.tokens[0],
+                    false => **token % threads == thread,
+                });
+                let copy = |request: &Request| Request::from(request.clone().into_parts());
+                mine.map(|(request, _)| copy(request)).take(THREAD_REQUESTS).collect()
             })
             .collect();
         let started = Instant::now();
@@ -353,16 +355,14 @@ impl World {
 }
 
 /// What loading takes, each in a process of its own.
-fn loading(json: &mut String) -> Outcome<()> {
+fn loading() -> Outcome<String> {
     writeln!(
         stdout(),
         "loading {} rules, one a line, in a process of its own (limits 2 s, 150 MiB)\n",
         SIZES[3]
     )?;
-    json.push_str("\"load\": {");
-    for (at, (what, key)) in
-        [("without conditions", "plain"), ("each with a condition", "conditional")].into_iter().enumerate()
-    {
+    let mut figures = Vec::new();
+    for (what, key) in [("without conditions", "plain"), ("each with a condition", "conditional")] {
         let output = std::process::Command::new(std::env::current_exe()?).args(["--load", key]).output()?;
         let text = String::from_utf8(output.stdout)?;
         if !output.status.success() {
@@ -372,11 +372,9 @@ fn loading(json: &mut String) -> Outcome<()> {
         let mut next = || numbers.next().ok_or("too little was told")?.map_err(Box::<dyn Error>::from);
         let (ms, kept, peak) = (next()?, next()?, next()?);
         writeln!(stdout(), "{what:22} {ms:5} ms, {kept:4} MiB kept, {peak:4} MiB at most")?;
-        let separator = if at == 0 { "" } else { ", " };
-        write!(json, "{separator}\"{key}\": {{\"ms\": {ms}, \"kept_mib\": {kept}, \"peak_mib\": {peak}}}")?;
+        figures.push(format!("\"{key}\": {{\"ms\": {ms}, \"kept_mib\": {kept}, \"peak_mib\": {peak}}}"));
     }
-    json.push('}');
-    Ok(())
+    Ok(format!("{{{}}}", figures.join(", ")))
 }
 
 /// Loads the largest policy and tells milliseconds, and MiB of memory that are resident after it and at the peak.
@@ -416,7 +414,8 @@ fn sources(size: usize, kind: Kind) -> Vec<Source> {
             format!("role(\"role-{}\").allow(\"GET {}\"){condition};\n", rule % ROLES, pattern(rule))
         })
         .collect();
-    let files = lines.chunks(LINES_PER_FILE).enumerate();
+    let lines_per_file = if kind == Kind::Plain { LINES_PER_FILE } else { CLOSURES_PER_FILE };
+    let files = lines.chunks(lines_per_file).enumerate();
     files.map(|(at, lines)| Source { name: format!("{at}.rhai").into(), text: lines.concat() }).collect()
 }
 
@@ -459,9 +458,9 @@ fn request(path: &str, (secret, kind): &(Secret, SecretKind)) -> Outcome<Request
 impl Pair {
     /// Measures both in turn. The ratio is that of each round, so that what slows the machine down for a while
     /// slows both.
-    fn of(rounds: usize, mut measure: impl FnMut(bool) -> f64) -> Self {
+    fn of(mut measure: impl FnMut(bool) -> f64) -> Self {
         let (mut floor, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..=rounds {
+        for round in 0..=ROUNDS {
             let (floor_ns, ours_ns) = (measure(false), measure(true));
             // The first round only warms up.
             if round > 0 {

@@ -173,10 +173,9 @@ impl PolicySet {
         match set {
             Some(set) if problems.is_empty() => {
                 written.mentions = loaded.mentions;
-                written.sources = loaded.sources;
                 Ok((set, written))
             }
-            _ => Err(check::with_lines(problems, &loaded.sources)),
+            _ => Err(check::with_lines(problems, sources, limits)),
         }
     }
 

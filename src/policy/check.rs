@@ -3,12 +3,13 @@
 use super::compile::unknown_role;
 use super::declaration::Declarations;
 use super::error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
-use super::script::{RoleMention, SOURCES_MAX, SOURCES_MAX_BYTES, Source, SourceText};
+use super::script::{RoleMention, SOURCES_MAX, SOURCES_MAX_BYTES, ScriptLimits, Source, SourceText};
 use super::{HostFunctions, PolicySet, RoleBindings};
 use crate::decision::PolicyVersion;
 use crate::token::RoleName;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// What is wrong with the set of files.
 pub(super) fn sources(sources: &[Source]) -> Vec<Problem> {
@@ -107,21 +108,28 @@ pub(super) fn version(sources: &[Source], bindings: &RoleBindings, host: &HostFu
 }
 
 /// The problems with the lines that they are about.
-pub(super) fn with_lines(mut problems: Vec<Problem>, sources: &[SourceText]) -> PolicyErrors {
-    let source_of = |problem: &Problem| sources.iter().find(|source| source.name == problem.location.file);
+pub(super) fn with_lines(
+    mut problems: Vec<Problem>,
+    sources: &[Source],
+    limits: &ScriptLimits,
+) -> PolicyErrors {
+    let mut read: HashMap<Arc<str>, SourceText> = HashMap::new();
+    // Scripts are read again only now, when something is wrong: their words take more memory than all rules.
+    let mut source_of = |problem: &Problem, look: &mut dyn FnMut(&SourceText)| {
+        let file = &problem.location.file;
+        if let Some(source) = sources.iter().find(|source| source.name == *file) {
+            look(read.entry(Arc::clone(file)).or_insert_with(|| source.read_again(limits)));
+        }
+    };
     for problem in &mut problems {
-        if let Some(literal) = problem.literal.take()
-            && let Some(source) = source_of(problem)
-        {
-            source.point_at_literal(problem, &literal);
+        if let Some(literal) = problem.literal.take() {
+            source_of(&problem.clone(), &mut |source| source.point_at_literal(problem, &literal));
         }
     }
     // Those that are not told about need no lines.
     let mut problems = PolicyErrors::from(problems).into_problems();
     for problem in &mut problems {
-        if let Some(source) = source_of(problem) {
-            source.show_line(problem);
-        }
+        source_of(&problem.clone(), &mut |source| source.show_line(problem));
     }
     PolicyErrors::from(problems)
 }

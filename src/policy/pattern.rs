@@ -109,6 +109,18 @@ impl Route {
         &self.text
     }
 
+    /// Takes the texts of its segments from `known`, where they are, so that routes share what they have in common.
+    pub(super) fn share(&mut self, known: &mut HashSet<Arc<str>>) {
+        for segment in &mut self.pattern.segments {
+            let (Segment::Literal(text) | Segment::Any(Some(text))) = segment else { continue };
+            if let Some(shared) = known.get(&**text) {
+                *text = Arc::clone(shared);
+            } else {
+                known.insert(Arc::clone(text));
+            }
+        }
+    }
+
     /// Whether it is about a request with one of these methods and this path.
     pub fn covers(&self, method: MethodSet, path: &CanonicalPath) -> bool {
         self.methods.intersects(method) && self.pattern.matches(path)

@@ -103,7 +103,18 @@ pub(super) struct Loaded {
     pub(super) is_complete: bool,
     /// Roles that conditions name.
     pub(super) mentions: Vec<RoleMention>,
-    pub(super) sources: Vec<SourceText>,
+}
+
+impl Source {
+    /// The script itself: a mark of the byte order at the very start is what some editors write.
+    fn script(&self) -> &str {
+        self.text.strip_prefix('\u{feff}').unwrap_or(&self.text)
+    }
+
+    /// The script with its words, to find what a problem is about.
+    pub(super) fn read_again(&self, limits: &ScriptLimits) -> SourceText {
+        lint::words_again(&self.name, self.script(), limits.load.tokens)
+    }
 }
 
 impl Limits {

@@ -23,8 +23,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 const ROOT: u32 = 0;
-/// So many bytes of a segment lie in its edge. Most segments are shorter, and are compared without leaving it.
-const HEAD_BYTES: usize = 14;
+/// The texts of segments up to this length lie in their edges. Most are shorter, and are compared there.
+const SHORT_MAX_BYTES: usize = 16;
 
 /// The compiled trie. Nodes, edges and rows lie flat.
 #[derive(Debug)]
@@ -81,8 +81,15 @@ struct Edges {
 struct Edge {
     parent: u32,
     child: u32,
-    length: u16,
-    head: [u8; HEAD_BYTES],
+    ends: Ends,
+}
+
+/// The first and the last bytes of a text, and its length: all there is of a short one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ends {
+    first: u64,
+    last: u64,
+    length: u32,
 }
 
 impl TableBuilder {
@@ -187,10 +194,9 @@ impl Table {
                 return;
             };
             self.visit_leaf(&node.below, asker, visit);
-            let (segment, behind) = match path.split_once('/') {
-                Some((segment, behind)) => (segment, Some(behind)),
-                None => (path, None),
-            };
+            let end = path.bytes().position(|byte| byte == b'/').unwrap_or(path.len());
+            let (segment, behind) = path.split_at_checked(end).unwrap_or((path, ""));
+            let behind = behind.strip_prefix('/');
             let literal = if node.has_edges { self.edges.find(at, segment) } else { None };
             let any = node.any.filter(|_| !segment.is_empty());
             at = match (literal, any) {
@@ -228,53 +234,57 @@ impl Table {
 
 impl Edges {
     fn find(&self, parent: u32, text: &str) -> Option<u32> {
-        let (length, head) = (u16::try_from(text.len()).ok()?, head(text));
-        let edge = self.table.find(hash(parent, text), |edge| {
+        let ends = Ends::of(text);
+        let edge = self.table.find(hash(parent, &ends, text), |edge| {
             edge.parent == parent
-                && edge.length == length
-                && edge.head == head
-                && (text.len() <= HEAD_BYTES
+                && edge.ends == ends
+                && (text.len() <= SHORT_MAX_BYTES
                     || self.long.get(&edge.child).is_some_and(|long| **long == *text))
         });
         edge.map(|edge| edge.child)
     }
 
     fn insert(&mut self, parent: u32, text: &Arc<str>, child: u32) {
-        if text.len() > HEAD_BYTES {
+        if text.len() > SHORT_MAX_BYTES {
             self.long.insert(child, Arc::clone(text));
         }
-        // Routes are limited far below this length.
-        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        let edge = Edge { parent, child, length, head: head(text) };
-        self.table.insert_unique(hash(parent, text), edge, Self::hasher(&self.long));
+        let ends = Ends::of(text);
+        let edge = Edge { parent, child, ends };
+        self.table.insert_unique(hash(parent, &ends, text), edge, Self::hasher(&self.long));
     }
 
     fn hasher(long: &HashMap<u32, Arc<str>, FxBuildHasher>) -> impl Fn(&Edge) -> u64 {
-        |edge| match long.get(&edge.child) {
-            Some(text) => hash(edge.parent, text),
-            None => {
-                let text = edge.head.get(..usize::from(edge.length)).unwrap_or_default();
-                hash_bytes(edge.parent, text)
-            }
-        }
+        // Only the text of a long one is looked at.
+        |edge| hash(edge.parent, &edge.ends, long.get(&edge.child).map_or("", |text| text))
     }
 }
 
-/// The first bytes of a text, and zeros where it has no more.
-fn head(text: &str) -> [u8; HEAD_BYTES] {
-    let mut head = [0; HEAD_BYTES];
-    head.iter_mut().zip(text.bytes()).for_each(|(slot, byte)| *slot = byte);
-    head
+impl Ends {
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let (first, last) = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
+        } else {
+            // Three bytes at most.
+            let byte = |at: usize| bytes.get(at).map_or(0, |byte| u64::from(*byte));
+            (byte(0) | byte(1) << 8, byte(2))
+        };
+        // Routes and requests are limited far below this length.
+        Self { first, last, length: u32::try_from(bytes.len()).unwrap_or(u32::MAX) }
+    }
 }
 
-fn hash(parent: u32, text: &str) -> u64 {
-    hash_bytes(parent, text.as_bytes())
-}
-
-fn hash_bytes(parent: u32, text: &[u8]) -> u64 {
+fn hash(parent: u32, ends: &Ends, text: &str) -> u64 {
     let mut hasher = FxHasher::default();
-    hasher.write_u32(parent);
-    hasher.write(text);
+    hasher.write_u64(u64::from(parent) | u64::from(ends.length) << 32);
+    hasher.write_u64(ends.first);
+    hasher.write_u64(ends.last);
+    // Long texts may differ in their middle alone.
+    if ends.length as usize > SHORT_MAX_BYTES {
+        hasher.write(text.as_bytes());
+    }
     hasher.finish()
 }
 

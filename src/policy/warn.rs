@@ -181,8 +181,19 @@ impl PolicySet {
         held: Option<&[RoleName]>,
         limits: &ScriptLimits,
     ) -> Result<Examined, PolicyErrors> {
-        let (policies, written) = Self::load_as_written(sources, bindings, limits)?;
+        let (policies, written) = Self::load_for_examination(sources, bindings, limits)?;
         Ok(Examined::of(policies, &written, held, STEPS_MAX))
+    }
+
+    fn load_for_examination(
+        sources: &[Source],
+        bindings: &RoleBindings,
+        limits: &ScriptLimits,
+    ) -> Result<(Self, Written), PolicyErrors> {
+        let (policies, mut written) = Self::load_as_written(sources, bindings, limits)?;
+        // Words take more memory than rules: those who only load do without them.
+        written.sources = sources.iter().map(|source| source.read_again(limits)).collect();
+        Ok((policies, written))
     }
 }
 

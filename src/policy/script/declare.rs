@@ -19,6 +19,7 @@ use crate::policy::pattern::Route;
 use crate::token::RoleName;
 use parking_lot::{Mutex, MutexGuard};
 use rhai::{AST, Dynamic, Engine, FnPtr, NativeCallContext, Position};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The longest name of a permission, in bytes.
@@ -70,6 +71,8 @@ pub(super) struct Declaring {
     pub(super) conditions: Arc<Engine>,
     condition_limits: Limits,
     tally: Tally,
+    /// The texts of all segments so far.
+    texts: HashSet<Arc<str>>,
 }
 
 impl Declaring {
@@ -84,6 +87,7 @@ impl Declaring {
             conditions: Arc::clone(conditions),
             condition_limits: limits.condition.clone(),
             tally: Tally::default(),
+            texts: HashSet::new(),
         }
     }
 
@@ -321,8 +325,9 @@ impl Declaring {
                 continue;
             };
             match Route::parse(&text) {
-                Ok(route) => {
+                Ok(mut route) => {
                     self.tally.add_route(&route);
+                    route.share(&mut self.texts);
                     routes.push(route);
                 }
                 Err(error) => {

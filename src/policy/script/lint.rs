@@ -5,7 +5,7 @@ use super::Limits;
 use super::sandbox::Sandbox;
 use super::source::{SourceText, Word};
 use crate::policy::error::{Location, PROBLEMS_MAX, Problem, nearest};
-use rhai::{AST, ASTFlags, ASTNode, Stmt, Token};
+use rhai::{AST, ASTFlags, ASTNode, Engine, Stmt, Token};
 use std::sync::Arc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -67,7 +67,7 @@ pub(super) fn examine(
     if !problems.is_empty() {
         return (source, problems);
     }
-    let unclosed = read_words(sandbox, text, limits.load.tokens, &mut source, &mut problems);
+    let unclosed = read_words(&sandbox.engine, text, limits.load.tokens, &mut source, &mut problems);
     if unclosed {
         let problem = Problem::new(start_of_comment(&source, text), "this comment does not end");
         problems.push(problem.with_help("close it with `*/`: everything after it would be left out"));
@@ -79,18 +79,27 @@ pub(super) fn examine(
     (source, problems)
 }
 
+/// Reads the words of a script again, to find what a message is about.
+pub(super) fn words_again(name: &Arc<str>, text: &str, words_max: usize) -> SourceText {
+    let mut source = SourceText::new(name, text);
+    read_words(&Engine::new_raw(), text, words_max, &mut source, &mut Vec::new());
+    source
+}
+
 /// Whether a letter is invisible, or changes how the letters around it are shown.
 pub(super) fn is_hidden(letter: char) -> bool {
-    !matches!(letter, '\n' | '\r' | '\t')
-        && matches!(
-            letter.general_category(),
-            GeneralCategory::Control
-                | GeneralCategory::Format
-                | GeneralCategory::PrivateUse
-                | GeneralCategory::Unassigned
-                | GeneralCategory::LineSeparator
-                | GeneralCategory::ParagraphSeparator
-        )
+    if letter.is_ascii() {
+        return letter.is_ascii_control() && !matches!(letter, '\n' | '\r' | '\t');
+    }
+    matches!(
+        letter.general_category(),
+        GeneralCategory::Control
+            | GeneralCategory::Format
+            | GeneralCategory::PrivateUse
+            | GeneralCategory::Unassigned
+            | GeneralCategory::LineSeparator
+            | GeneralCategory::ParagraphSeparator
+    )
 }
 
 /// Whether an embedding program can register something by this name, if it means nothing else.
@@ -208,14 +217,14 @@ fn hidden_letters(name: &Arc<str>, text: &str) -> Vec<Problem> {
 
 /// Splits the script into words; whether it ends within a comment.
 fn read_words(
-    sandbox: &Sandbox,
+    engine: &Engine,
     text: &str,
     words_max: usize,
     source: &mut SourceText,
     problems: &mut Vec<Problem>,
 ) -> bool {
     let inputs = [text];
-    let (mut words, control) = sandbox.engine.lex(&inputs);
+    let (mut words, control) = engine.lex(&inputs);
     // Of each open brace, whether it belongs to a text: after it, the text goes on.
     let mut braces: Vec<bool> = Vec::new();
     let mut within_text = false;

@@ -21,7 +21,6 @@ struct Runner<'a> {
     deadline: guard::Deadline,
     is_complete: bool,
     mentions: Vec<RoleMention>,
-    sources: Vec<SourceText>,
 }
 
 /// Runs all scripts.
@@ -30,10 +29,9 @@ pub(super) fn all(sources: &[Source], limits: &ScriptLimits) -> Loaded {
     let declaring = Arc::new(Mutex::new(Declaring::new(&plain, limits)));
     let mut sandbox = Sandbox::for_loading(limits, &declaring);
     note_missing_methods(&mut sandbox, &declaring);
-    let (mentions, texts) = (Vec::new(), Vec::new());
     let deadline = guard::Deadline::after(limits.load.time);
-    let mut runner =
-        Runner { limits, sandbox, plain, declaring, deadline, is_complete: true, mentions, sources: texts };
+    let (is_complete, mentions) = (true, Vec::new());
+    let mut runner = Runner { limits, sandbox, plain, declaring, deadline, is_complete, mentions };
     for source in sources {
         if deadline.is_over() {
             runner.is_complete = false;
@@ -47,14 +45,13 @@ pub(super) fn all(sources: &[Source], limits: &ScriptLimits) -> Loaded {
         }
         runner.run(source);
     }
-    let Runner { declaring, is_complete, mentions, sources, .. } = runner;
+    let Runner { declaring, is_complete, mentions, .. } = runner;
     let mut declaring = declaring.lock();
     Loaded {
         declared: std::mem::take(&mut declaring.declared),
         problems: std::mem::take(&mut declaring.problems),
         is_complete,
         mentions,
-        sources,
     }
 }
 
@@ -78,8 +75,7 @@ fn note_missing_methods(sandbox: &mut Sandbox, declaring: &Arc<Mutex<Declaring>>
 
 impl Runner<'_> {
     fn run(&mut self, source: &Source) {
-        // A mark of the byte order at the very start is what some editors write.
-        let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
+        let text = source.script();
         let (words, problems) = lint::examine(&self.sandbox, &source.name, text, self.limits);
         let is_sound = problems.is_empty();
         self.declaring.lock().problems.extend(problems);
@@ -92,7 +88,6 @@ impl Runner<'_> {
         let source =
             std::mem::replace(&mut self.declaring.lock().source, SourceText::new(&Arc::from(""), ""));
         self.mentions.extend(lint::role_mentions(&source));
-        self.sources.push(source);
     }
 
     fn compile_and_run(&mut self, text: &str) {

@@ -11,7 +11,9 @@ const SHOWN_MAX_BYTES: usize = 1000;
 /// A script with its words.
 pub(crate) struct SourceText {
     pub(crate) name: Arc<str>,
-    lines: Vec<Box<str>>,
+    text: Box<str>,
+    /// Where each line starts; found when one is first shown.
+    starts: OnceCell<Box<[usize]>>,
     pub(super) words: Vec<Word>,
     /// The places of all text literals among the words, ordered by text; made when one is first looked for.
     literals: OnceCell<Box<[usize]>>,
@@ -26,8 +28,13 @@ pub(super) struct Word {
 
 impl SourceText {
     pub(super) fn new(name: &Arc<str>, text: &str) -> Self {
-        let lines = text.lines().map(Box::from).collect();
-        Self { name: Arc::clone(name), lines, words: Vec::new(), literals: OnceCell::new() }
+        Self {
+            name: Arc::clone(name),
+            text: text.into(),
+            starts: OnceCell::new(),
+            words: Vec::new(),
+            literals: OnceCell::new(),
+        }
     }
 
     /// The place of a rhai position in this script.
@@ -77,7 +84,13 @@ impl SourceText {
 
     /// The lines, without their ends.
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(|line| &**line)
+        self.text.lines()
+    }
+
+    fn line(&self, at: usize) -> Option<&str> {
+        let ends = || self.text.match_indices('\n').map(|(end, _)| end + 1);
+        let starts = self.starts.get_or_init(|| [0].into_iter().chain(ends()).collect());
+        self.text.get(*starts.get(at)?..)?.lines().next()
     }
 
     fn first_literal(&self, value: &str) -> Option<&Word> {
@@ -97,8 +110,8 @@ impl SourceText {
     pub(crate) fn show_line(&self, problem: &mut Problem) {
         let at = (problem.location.line as usize).checked_sub(1);
         // Of a line that is not written by people, the message alone has to do.
-        let line = at.and_then(|at| self.lines.get(at)).filter(|line| line.len() <= SHOWN_MAX_BYTES);
-        problem.line_text = line.map(|line| visible(line));
+        let line = at.and_then(|at| self.line(at)).filter(|line| line.len() <= SHOWN_MAX_BYTES);
+        problem.line_text = line.map(visible);
     }
 
     /// The place of the method `name` that is called after `position`, or else first in the script.

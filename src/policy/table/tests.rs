@@ -84,15 +84,22 @@ fn walk_finds_every_rule_about_the_request() {
 }
 
 #[test]
-fn segments_longer_than_an_edge_are_told_apart_to_their_end() {
-    let long = "s".repeat(HEAD_BYTES);
-    let routes = [format!("GET /{long}"), format!("GET /{long}a"), format!("GET /{long}b/c")];
-    let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
-    assert_eq!(found(&routes, "GET", &format!("/{long}")), [0]);
-    assert_eq!(found(&routes, "GET", &format!("/{long}a")), [1]);
-    assert_eq!(found(&routes, "GET", &format!("/{long}b/c")), [2]);
-    assert!(found(&routes, "GET", &format!("/{long}c")).is_empty());
-    assert!(found(&routes, "GET", &format!("/{}", "s".repeat(HEAD_BYTES - 1))).is_empty());
+fn segments_are_told_apart_to_their_last_byte() {
+    for length in [1, 2, 3, 4, 5, 7, 8, 9, SHORT_MAX_BYTES - 1, SHORT_MAX_BYTES, SHORT_MAX_BYTES + 1, 300] {
+        let text = "s".repeat(length);
+        // One byte is another one, at each place; and one is missing, or one too many.
+        let with = |at: usize| format!("{}x{}", "s".repeat(at), "s".repeat(length - at - 1));
+        let others = (0..length).map(with).chain(["s".repeat(length - 1), "s".repeat(length + 1)]);
+        let others = others.filter(|other| !other.is_empty());
+        for other in others {
+            let routes = [format!("GET /{text}"), format!("GET /{other}/c")];
+            let routes: Vec<&str> = routes.iter().map(String::as_str).collect();
+            assert_eq!(found(&routes, "GET", &format!("/{text}")), [0]);
+            assert_eq!(found(&routes, "GET", &format!("/{other}/c")), [1]);
+            assert!(found(&routes, "GET", &format!("/{other}")).is_empty());
+            assert!(found(&routes, "GET", &format!("/{text}/c")).is_empty());
+        }
+    }
 }
 
 #[test]

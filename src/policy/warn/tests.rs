@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 fn load(text: &str) -> (PolicySet, Written) {
     let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
-    PolicySet::load_as_written(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap()
+    let (sources, limits) = ([source], ScriptLimits::default());
+    PolicySet::load_for_examination(&sources, &RoleBindings::default(), &limits).unwrap()
 }
 
 fn examined_within(text: &str, steps: u64) -> Vec<Warning> {
