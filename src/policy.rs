@@ -11,6 +11,8 @@ pub mod diff;
 pub(crate) mod error;
 mod explain;
 mod host;
+#[cfg(feature = "config")]
+pub mod openapi;
 mod pattern;
 mod reads;
 mod roles;
@@ -38,7 +40,9 @@ pub use script::{
     Limits, NAMES_MAX, Printer, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX, SOURCES_MAX, SOURCES_MAX_BYTES,
     ScriptLimits, Source,
 };
-pub use warn::{Examined, WARNINGS_MAX, Warning, WarningCode};
+pub use warn::{
+    Comparison, Examined, Mismatch, Specification, SpecifiedRoute, WARNINGS_MAX, Warning, WarningCode,
+};
 
 use crate::decision::{Decision, PolicyVersion, RuleId};
 use crate::request::{MethodSet, Request};

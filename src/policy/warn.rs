@@ -5,6 +5,9 @@ mod index;
 mod names;
 mod roles;
 mod routes;
+mod specification;
+
+pub use specification::{Comparison, Mismatch, Specification, SpecifiedRoute};
 
 use super::declaration::Declarations;
 use super::error::{Location, PolicyErrors, Problem};
@@ -308,7 +311,7 @@ fn ordered(mut warnings: Vec<Warning>, is_cut: bool) -> Vec<Warning> {
     warnings
         .sort_by(|one, other| (&one.problem.location, one.code).cmp(&(&other.problem.location, other.code)));
     warnings.dedup();
-    if warnings.len() > WARNINGS_MAX {
+    if is_cut || warnings.len() > WARNINGS_MAX {
         let more = if is_cut { "many".to_owned() } else { (warnings.len() + 1 - WARNINGS_MAX).to_string() };
         warnings.truncate(WARNINGS_MAX - 1);
         let message = format!("{more} more warnings are not told");

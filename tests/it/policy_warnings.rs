@@ -85,6 +85,11 @@ fn rules_that_can_never_decide() -> Outcome {
                 "authenticated(\"GET /**\");\ndeny(\"GET /x/y\").unless(|r| r.time > 5);\ndeny(\"GET /x/**\");",
                 "authenticated(\"GET /**\");\ndeny(\"GET /x/y\");\ndeny(\"GET /x/**\").unless(|r| r.time > 5);",
             ),
+            // Rules of a loop, which stand in one place.
+            (
+                "open(\"GET /x/**\");\nfor name in [\"a\", \"b\", \"c\"] { role(name).allow(`GET /x/${name}`); }",
+                "open(\"GET /x/**\");\nfor name in [\"a\", \"b\", \"c\"] { role(name).allow(`GET /y/${name}`); }",
+            ),
             // Partly denied, partly allowed.
             (
                 "role(\"a\").allow([\"GET /x\", \"GET /y\"]);\nopen(\"GET /x\");\ndeny(\"GET /y\");",

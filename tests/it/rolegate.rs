@@ -336,6 +336,57 @@ mod policies {
         insta::assert_snapshot!(run(&["--deny", "covered"]).whole());
     }
 
+    const API: &str = "openapi: 3.0.3\nservers:\n  - url: https://example.org/api\npaths:\n  /x:\n    get: {}\n    put: {}\n  \
+                       /x/{id}:\n    get: {}\n  /x/self:\n    get: {}\n  /y/{name}.json:\n    get: {}\n  /z:\n    get: {}\n";
+    const API_POLICY: &str = "role(\"reader\").allow([\"GET /api/x\", \"GET /api/x/self\"]);\nopen(\"GET /api/y/*\").when(|r| r.time > 5);\n\
+                              open(\"GET /api/x/self\");\nopen(\"GET /health\");\nopen(\"GET /api/z\");\ndeny(\"GET /api/z\");\n\
+                              permission(\"old\", [\"GET /api/old\", \"PUT /api/old\"]);\nrole(\"reader\").grants(\"old\");\n";
+
+    fn compared(arguments: &[&str], policy: &str) -> Run {
+        let command = ["policy", "check", "policy.rhai", "--openapi", "api.yaml"];
+        configured(&[&command, arguments].concat(), policy).file("api.yaml", API)
+    }
+
+    #[test]
+    fn check_compares_with_the_routes_of_an_openapi_document() {
+        insta::assert_snapshot!(compared(&["--allow", "covered-rule"], API_POLICY).whole());
+        insta::assert_snapshot!(compared(&["-o", "json", "--deny", "open-route"], API_POLICY).whole());
+        for (arguments, code) in [
+            (&["--deny", "unreached-route"][..], 1),
+            (&["--deny", "open-route"], 1),
+            (&["--deny", "unmatched-rule"], 1),
+            (&["--deny", "all", "--allow", "covered-rule,unreached-route,open-route,unmatched-rule"], 0),
+            // Below another prefix nothing is open.
+            (&["--deny", "open-route", "--openapi-prefix", "/v2"], 0),
+        ] {
+            assert_eq!(compared(arguments, API_POLICY).told().code, Some(code), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn document_that_the_policy_fits_has_nothing_to_tell() {
+        let policy = "// rolegate: allow(open-route)\nopen(\"GET /api/x\");\nrole(\"a\").allow([\"PUT /api/x\", \"GET /api/x/*\", \
+                      \"GET /api/y/*\"]);\nauthenticated(\"GET /api/z\");\n// rolegate: allow(unmatched-rule)\n\
+                      authenticated(\"GET /health\");\n";
+        insta::assert_snapshot!(compared(&["--deny-warnings"], policy).whole());
+    }
+
+    #[test]
+    fn document_that_cannot_be_read_is_an_error_with_its_place() {
+        let run = |text: &str| {
+            configured(&["policy", "check", "--openapi", "api.yaml"], POLICY).file("api.yaml", text)
+        };
+        insta::assert_snapshot!(run("openapi: 3.0.3\npaths:\n  /a:\n    $ref: b.yaml\n").whole());
+        insta::assert_snapshot!(run("openapi: 3.0.3\npaths: &x\n  /a: {get: {}}\n").whole());
+        let missing = configured(&["policy", "check", "--openapi", "none.yaml", "-o", "json"], POLICY);
+        insta::assert_snapshot!(missing.whole());
+        let wrong = configured(&["policy", "check", "--openapi-prefix", "/api"], POLICY).told();
+        assert_eq!(wrong.code, Some(2));
+        let wrong =
+            configured(&["policy", "check", "--openapi", "a", "--openapi-prefix", "api"], POLICY).told();
+        assert_eq!(wrong.code, Some(2));
+    }
+
     #[test]
     fn shipped_policy_and_configuration_have_no_warnings() {
         let root = env!("CARGO_MANIFEST_DIR");

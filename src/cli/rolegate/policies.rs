@@ -47,7 +47,12 @@ pub(super) enum LoadError {
 impl Named {
     /// What an argument of the command line names.
     pub(super) fn by_argument(path: &Path) -> Self {
-        Self { path: path.to_owned(), by: Origin::Flag("PATH") }
+        Self::by_flag(path, "PATH")
+    }
+
+    /// What this flag of the command line names.
+    pub(super) fn by_flag(path: &Path, flag: &'static str) -> Self {
+        Self { path: path.to_owned(), by: Origin::Flag(flag) }
     }
 
     /// The policies that the configuration names.

@@ -28,7 +28,8 @@ pub(super) enum PolicyCommand {
     ///
     /// Errors keep policies from loading. Warnings do not, and leave the exit code 0 unless they are denied. A
     /// comment in the policy allows one: `// rolegate: allow(CODE)` before a statement or at the end of a line,
-    /// `// rolegate: allow-in-file(CODE)` for a file. The codes are described in docs/policies.md.
+    /// `// rolegate: allow-in-file(CODE)` for a file. The codes are described in docs/policies.md, and those of
+    /// --openapi are unreached-route, open-route and unmatched-rule.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
     /// Tell which rules decide a request, and which nearly do and why not

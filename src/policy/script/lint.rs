@@ -243,6 +243,9 @@ fn read_words(
             problems.push(source.problem(position, message).with_help("split it into several files"));
             return false;
         }
+        // What follows `${…}` in a text has the place of the text's start; words are searched by their order.
+        let last = source.words.last().map_or((0, 0), |last| (last.line, last.column));
+        let (line, column) = (line, column).max(last);
         source.words.push(Word { token, line, column });
         if source.words.len() > words_max {
             let message = format!("the script has more than {words_max} words and signs");

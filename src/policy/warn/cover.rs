@@ -82,7 +82,12 @@ pub(super) fn warnings(
         }
         Err(Exhausted) => warnings.push(unfinished(WarningCode::EmptiedRole, "roles")),
     }
-    warnings.extend(covered.iter().filter_map(|(rule, location, by)| cover.tell(*rule, location, by)));
+    // A loop makes many rules in one place; the first of them is told, and how many there are.
+    covered.sort_by(|(one, one_at, _), (other, other_at, _)| (one_at, one).cmp(&(other_at, other)));
+    for same in covered.chunk_by(|(_, one, _), (_, other, _)| one == other) {
+        let Some((rule, location, by)) = same.first() else { continue };
+        warnings.extend(cover.tell(*rule, location, by, same.len() - 1));
+    }
     warnings
 }
 
@@ -340,7 +345,7 @@ impl<'p> Cover<'p> {
         }
     }
 
-    fn tell(&self, at: usize, location: &Location, by: &Coverers) -> Option<Warning> {
+    fn tell(&self, at: usize, location: &Location, by: &Coverers, more: usize) -> Option<Warning> {
         let rule = self.policies.rules.get(at)?;
         let what = match &rule.permission {
             Some(permission) => format!("the permission `{permission}`"),
@@ -375,6 +380,10 @@ impl<'p> Cover<'p> {
             };
             Warning::new(WarningCode::CoveredRule, location, message).with_help(help)
         };
+        if more > 0 {
+            let same = format!(" (the same goes for {more} more that are made here)");
+            warning.problem.message.push_str(&same);
+        }
         match (&rule.permission, &*rule.routes) {
             (Some(permission), _) => warning = warning.about(permission),
             (None, [only]) => warning = warning.about(only.as_str()),

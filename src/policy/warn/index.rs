@@ -58,6 +58,13 @@ impl RouteIndex {
         index
     }
 
+    /// The index of any patterns.
+    pub(super) fn of_patterns<'p>(routes: impl Iterator<Item = (&'p Pattern, Entry)>) -> Self {
+        let mut index = Self { nodes: vec![Node::default()], depth: 0 };
+        routes.for_each(|(pattern, entry)| index.add(pattern, entry));
+        index
+    }
+
     /// Visits every route that matches the shape.
     pub(super) fn matching(
         &self,

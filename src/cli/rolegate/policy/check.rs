@@ -1,6 +1,8 @@
 //! `policy check`: whether policies load, everything that is wrong with them when they do not, and what is most
 //! likely not meant when they do.
 
+mod openapi;
+
 use super::super::console::Console;
 use super::super::policies::{self, LoadError, Named, counted};
 use super::super::settings::{FileArguments, Surroundings};
@@ -20,6 +22,8 @@ pub(in super::super) struct Arguments {
     config: FileArguments,
     #[command(flatten)]
     levels: Levels,
+    #[command(flatten)]
+    openapi: openapi::OpenApiArguments,
     /// How to print
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -54,8 +58,11 @@ enum Level {
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
-    let checked = examine(arguments, surroundings);
-    let (sources, examined) = match checked {
+    let checked = examine(arguments, surroundings).and_then(|(sources, examined)| {
+        let compared = arguments.openapi.compare(&examined)?;
+        Ok((sources, examined, compared))
+    });
+    let (sources, examined, compared) = match checked {
         Ok(checked) => checked,
         Err(failure) if arguments.output == Format::Json => {
             let errors = errors_json(&failure);
@@ -64,13 +71,24 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
         }
         Err(failure) => return failure.tell(console),
     };
-    let warnings = arguments.levels.told(&examined.warnings);
+    let levels = &arguments.levels;
+    let unfinished = compared.iter().flat_map(|compared| &compared.comparison.unfinished);
+    let warnings = levels.told(examined.warnings.iter().chain(unfinished));
     if arguments.output == Format::Json {
-        console.print(&format!("{:#}\n", examined_json(&sources, &examined, &warnings)));
+        let mut answer = examined_json(&sources, &examined, &warnings);
+        if let (Some(compared), Some(fields)) = (&compared, answer.as_object_mut()) {
+            fields.insert("openapi".to_owned(), compared.json(levels));
+        }
+        console.print(&format!("{answer:#}\n"));
     } else {
         tell(&sources, &examined, &warnings, console);
+        if let Some(compared) = &compared {
+            compared.tell(levels, console);
+        }
     }
-    if warnings.iter().any(|(_, level)| *level == Level::Denied) { FAILED } else { DONE }
+    let is_denied = warnings.iter().any(|(_, level)| *level == Level::Denied)
+        || compared.is_some_and(|compared| compared.is_denied(levels));
+    if is_denied { FAILED } else { DONE }
 }
 
 /// The policies at the paths on their own, or those of the configuration, with everything there is to say.
@@ -141,8 +159,8 @@ impl Levels {
         }
     }
 
-    fn told<'w>(&self, warnings: &'w [Warning]) -> Vec<(&'w Warning, Level)> {
-        let levels = warnings.iter().map(|warning| (warning, self.of(warning.code)));
+    fn told<'w>(&self, warnings: impl Iterator<Item = &'w Warning>) -> Vec<(&'w Warning, Level)> {
+        let levels = warnings.map(|warning| (warning, self.of(warning.code)));
         levels.filter(|(_, level)| *level != Level::Allowed).collect()
     }
 }
