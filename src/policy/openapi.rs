@@ -50,7 +50,7 @@ pub fn read(file: &str, bytes: &[u8], prefix: Option<&str>) -> Result<Specificat
     match root.and_then(|text| yaml::read(&json_as_yaml(text), LIMITS)) {
         Ok(root) => reader.document(&root, prefix),
         Err(errors) => {
-            errors.into_iter().for_each(|error| reader.problem(error.place, error.problem.to_string()))
+            errors.into_iter().for_each(|error| reader.problem(error.place, error.problem.to_string()));
         }
     }
     if reader.problems.is_empty() {
@@ -162,7 +162,7 @@ impl Reader {
                 let known = METHODS.iter().map(|(key, _)| *key).chain(PATH_KEYS);
                 match nearest(name, known) {
                     Some(like) => {
-                        self.problem_with_help(method_key.place, message, format!("did you mean `{like}`?"))
+                        self.problem_with_help(method_key.place, message, format!("did you mean `{like}`?"));
                     }
                     None => self.problem(method_key.place, message),
                 }

@@ -141,6 +141,50 @@ fn refused_example_is_refused_with_its_message() -> Outcome<()> {
 }
 
 #[test]
+fn example_with_warnings_has_those_that_are_shown() -> Outcome<()> {
+    let page = page()?;
+    let blocks = blocks(&page);
+    let pairs: Vec<_> = blocks.windows(2).filter(|pair| pair[0].0 == "rhai,warned").collect();
+    assert_eq!(pairs.len(), 1);
+    for pair in pairs {
+        let source = Source { name: Arc::from("policy.rhai"), text: pair[0].1.clone() };
+        let limits = ScriptLimits::default();
+        let examined = PolicySet::examine(&[source], &RoleBindings::default(), None, &limits)?;
+        let shown: Vec<_> = examined.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown.join("\n\n"), pair[1].1.trim_end());
+    }
+    Ok(())
+}
+
+#[test]
+fn table_of_warnings_has_every_code_in_its_order() -> Outcome<()> {
+    let page = page()?;
+    let (_, table) = page.split_once("| Code | Told when |\n").ok_or("no table of warnings")?;
+    let table = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let codes: Vec<&str> = table
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|code| code.trim().trim_matches('`'))
+        .collect();
+    let known: Vec<&str> = policy::WarningCode::all().map(policy::WarningCode::name).collect();
+    assert_eq!(codes, known);
+    Ok(())
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn openapi_document_of_the_page_is_read() -> Outcome<()> {
+    let page = page()?;
+    let blocks = blocks(&page);
+    let documents: Vec<_> = blocks.iter().filter(|block| block.0 == "yaml,openapi").collect();
+    assert_eq!(documents.len(), 1);
+    for document in documents {
+        let read = policy::openapi::read("api.yaml", document.1.as_bytes(), None)?;
+        assert_eq!((read.routes.len(), read.prefixes), (3, vec!["/api".to_owned()]));
+    }
+    Ok(())
+}
+
+#[test]
 fn table_of_limits_tells_the_limits() -> Outcome<()> {
     let page = page()?;
     let written = |number: u64| {
