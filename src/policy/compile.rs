@@ -239,6 +239,15 @@ fn holders(roles: &RoleTable, grants: &[super::declaration::Grant]) -> HashMap<A
 
 /// The table of all rules.
 fn table(rules: &[Rule]) -> Table {
+    table_of(rules, |rule| match rule.effect {
+        _ if rule.is_conditional() || !rule.except.is_empty() => RowKind::Guarded,
+        Effect::Allow => RowKind::Allow,
+        Effect::Deny => RowKind::Deny,
+    })
+}
+
+/// A table of all rules in which the rows of each are of this kind.
+pub(super) fn table_of(rules: &[Rule], kind: impl Fn(&Rule) -> RowKind) -> Table {
     let mut table = TableBuilder::new();
     for (number, rule) in (0..).zip(rules) {
         let subject = match (&rule.subject, rule.holder) {
@@ -248,11 +257,7 @@ fn table(rules: &[Rule]) -> Table {
             // Nobody holds a role that is not there.
             (Subject::Role(_), None) => continue,
         };
-        let kind = match rule.effect {
-            _ if rule.is_conditional() || !rule.except.is_empty() => RowKind::Guarded,
-            Effect::Allow => RowKind::Allow,
-            Effect::Deny => RowKind::Deny,
-        };
+        let kind = kind(rule);
         for (at, route) in (0..).zip(&rule.routes) {
             table.add(route, Row { rule: number, route: at, subject, kind, methods: route.methods });
         }

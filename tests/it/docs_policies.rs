@@ -107,8 +107,8 @@ fn cases_of_the_page_pass_for_the_policy_before_them() -> Outcome<()> {
         assert!(page.contains(&told), "the page lacks{told}");
         let mut coverage = Coverage::default();
         coverage.add(&policies, &report);
-        let gaps: String = coverage.gaps().iter().map(|gap| format!("\n{gap}")).collect();
-        let told = format!("\n```text\ncoverage: {}{gaps}\n```\n", coverage.counts());
+        let gaps: String = coverage.gaps().iter().map(|gap| format!("{gap}\n")).collect();
+        let told = format!("\n```text\n{gaps}coverage: {}\n```\n", coverage.counts());
         assert!(page.contains(&told), "the page lacks{told}");
     }
     Ok(())

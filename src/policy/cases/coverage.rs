@@ -6,9 +6,10 @@ mod share;
 pub use share::{Counts, Percent, PercentError, Share};
 
 use super::{CaseResult, Report};
-use crate::policy::declaration::Subject;
+use crate::policy::compile::table_of;
 use crate::policy::error::Location;
 use crate::policy::roles::RoleSet;
+use crate::policy::table::{Asker, RowKind, Table};
 use crate::policy::{PolicySet, Rule};
 use crate::request::MethodSet;
 use declared::{Declared, Key};
@@ -75,9 +76,11 @@ impl Coverage {
     /// Adds the cases of a report, and all that `policies` declare, for which the cases ran.
     pub fn add(&mut self, policies: &PolicySet, report: &Report<'_>) {
         let slots = self.declare(policies);
+        // The table that decides leaves out what cannot; this one has every route of every rule.
+        let routes = table_of(policies.rules(), |_| RowKind::Guarded);
         for result in report.results() {
             self.decide(result, &slots);
-            self.ask(result, policies, &slots);
+            self.ask(result, policies, &slots, &routes);
         }
     }
 
@@ -158,29 +161,29 @@ impl Coverage {
     }
 
     /// Notes which routes a case asked for, and which exceptions it met.
-    fn ask(&mut self, result: &CaseResult<'_>, policies: &PolicySet, slots: &[Option<Slot>]) {
+    fn ask(&mut self, result: &CaseResult<'_>, policies: &PolicySet, slots: &[Option<Slot>], routes: &Table) {
         let Ok(request) = &result.case.request.read else { return };
         let principal = result.case.principal.principal.as_ref();
         let held = principal.map_or(RoleSet::EMPTY, |principal| policies.roles.effective(&principal.roles));
-        let subject = if principal.is_some() { Subject::Authenticated } else { Subject::Anyone };
         let (method, path) = (MethodSet::of(request.method().as_str()), request.path());
-        // A loop, and not the table: that leaves out what cannot decide.
-        for (rule, slot) in policies.rules().iter().zip(slots) {
-            let Some(slot) = slot.filter(|_| rule.is_about(&subject, &held)) else { continue };
-            let asked = rule.routes.iter().enumerate().filter(|(_, route)| route.covers(method, path));
-            let asked: Vec<usize> = asked.map(|(at, _)| at).collect();
-            if !asked.is_empty() && rule.carves_out(method, path) {
+        let asker = Asker { is_authenticated: principal.is_some(), held: &held, method };
+        routes.walk(&asker, path, &mut |row| {
+            let number = row.rule as usize;
+            let (Some(rule), Some(Some(slot))) = (policies.rules().get(number), slots.get(number)) else {
+                return;
+            };
+            if rule.carves_out(method, path) {
                 if let Some(declared) = self.declared.get_mut(slot.rule) {
                     declared.meet_exceptions(method, path);
                 }
-                continue;
+                return;
             }
             for declared in [slot.rule, slot.routes] {
                 if let Some(declared) = self.declared.get_mut(declared) {
-                    asked.iter().for_each(|route| declared.ask(*route, method));
+                    declared.ask(row.route as usize, method);
                 }
             }
-        }
+        });
     }
 }
 

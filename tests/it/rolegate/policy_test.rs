@@ -36,8 +36,8 @@ fn coverage_tells_what_the_cases_leave_out() {
     exit code 0
     -- stdout
     p_test.yaml: 3 cases: 3 passed, 0 failed
-    coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
+    coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     -- stderr
     ");
     insta::assert_snapshot!(covered(&["p.rhai", "--coverage", "-o", "json"]).whole());
@@ -58,8 +58,8 @@ fn less_coverage_than_asked_for_fails_and_exactly_that_much_does_not() {
     exit code 1
     -- stdout
     p_test.yaml: 3 cases: 3 passed, 0 failed
-    coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
+    coverage: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     -- stderr
     error: the cases exercise 85.71 % of the policies, less than the 85.72 % that are asked for (--min-coverage)
     ");
@@ -138,11 +138,11 @@ fn files_count_once_for_all_cases_and_one_without_cases_is_told() {
     p/one_test.yaml: 1 case: 1 passed, 0 failed
     p/two_test.yaml: 1 case: 1 passed, 0 failed
     2 files: 2 cases: 2 passed, 0 failed
-    coverage: 66.66 %: rules 2 of 3, routes 2 of 3
-      p/one.rhai: 0 %: rules 0 of 1, routes 0 of 1
-      p/shared.rhai: 100 %: rules 2 of 2, routes 2 of 2
-      p/untested.rhai: not counted, no cases are for it
     p/one.rhai:1:1 allows `GET /one` to everyone: no case is about it
+    p/untested.rhai: not counted, for no cases are for it
+    p/one.rhai: 0 %: rules 0 of 1, routes 0 of 1
+    p/shared.rhai: 100 %: rules 2 of 2, routes 2 of 2
+    coverage: 66.66 %: rules 2 of 3, routes 2 of 3
     -- stderr
     ");
 }
@@ -190,8 +190,8 @@ fn coverage_is_not_enough_when_some_cases_did_not_run() {
     -- stdout
     p_test.yaml: 3 cases: 3 passed, 0 failed
     2 files: 3 cases: 3 passed, 0 failed
-    coverage, without the files that did not run: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     p.rhai:1:16 allows `GET,PUT /a` to `reader`: no case asks for `PUT /a`
+    coverage, without the files that did not run: 85.71 %: rules 2 of 2, routes 2 of 3, conditions 2 of 2
     -- stderr
     error: the file has no cases: write at least one, under `cases` or `matrix`
       --> x_test.yaml

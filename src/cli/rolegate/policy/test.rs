@@ -14,7 +14,7 @@ use super::Failure;
 use crate::policy::cases::coverage::Percent;
 use clap::Args;
 use std::path::{Path, PathBuf};
-use suite::{Outcome, Suite};
+use suite::{Outcome, Suite, Wanted};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
@@ -53,7 +53,8 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
 
 /// Runs all cases once and tells what came of them; returns whether everything is as it was asked for.
 fn run_suite(suite: Result<&Suite, &Failure>, arguments: &Arguments, console: &mut Console<'_>) -> bool {
-    let outcome = suite.map(|suite| suite.run(arguments.explain));
+    let wanted = Wanted { explained: arguments.explain, coverage: arguments.wants_coverage() };
+    let outcome = suite.map(|suite| suite.run(wanted));
     let is_written = arguments.junit.as_ref().is_none_or(|file| {
         arguments.write_junit(file, outcome.as_ref().map_err(|failure| *failure), console)
     });
@@ -94,6 +95,10 @@ impl Arguments {
             console.error(format_args!("cannot write `{}`: {reason} (--junit)", file.display()));
         }
         written.is_ok()
+    }
+
+    fn wants_coverage(&self) -> bool {
+        self.coverage || self.min_coverage.is_some()
     }
 
     /// Why what the cases exercise is not enough; `None` when it is, or when nothing was asked for.

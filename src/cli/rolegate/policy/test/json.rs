@@ -19,7 +19,7 @@ pub(super) fn print(outcome: &Outcome<'_>, arguments: &Arguments, console: &mut 
     whole.insert("failed".to_owned(), json!(outcome.failed()));
     whole.insert("success".to_owned(), json!(is_success));
     whole.insert("files".to_owned(), json!(files));
-    if arguments.coverage || arguments.min_coverage.is_some() {
+    if arguments.wants_coverage() {
         whole.insert("coverage".to_owned(), coverage_json(outcome, shortfall.as_deref()));
     }
     console.print(&format!("{:#}\n", Value::Object(whole)));

@@ -25,6 +25,15 @@ struct SuiteFile {
     cases: Result<CaseFile, Rc<Failure>>,
 }
 
+/// What is wanted besides the answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// How many failing cases of each file are explained.
+    pub(super) explained: usize,
+    /// Whether it is noted what the cases exercise.
+    pub(super) coverage: bool,
+}
+
 /// What came of all files.
 pub(super) struct Outcome<'s> {
     pub(super) files: Vec<FileOutcome<'s>>,
@@ -78,14 +87,13 @@ impl Suite {
         Ok(Self { files, untested })
     }
 
-    /// Runs all cases, and explains the first `explained` of each file that fail. Policies that several files
-    /// name together are loaded once.
-    pub(super) fn run(&self, explained: usize) -> Outcome<'_> {
+    /// Runs all cases. Policies that several files name together are loaded once.
+    pub(super) fn run(&self, wanted: Wanted) -> Outcome<'_> {
         let mut loaded = Loaded::new();
         let mut coverage = Coverage::default();
         let files = self.files.iter().map(|file| {
             let started = now();
-            let ran = file.run(&mut loaded, &mut coverage, explained);
+            let ran = file.run(&mut loaded, &mut coverage, wanted);
             FileOutcome { path: &file.path, time: started.elapsed(), ran }
         });
         Outcome { files: files.collect(), coverage, untested: &self.untested }
@@ -97,7 +105,7 @@ impl SuiteFile {
         &self,
         loaded: &mut Loaded,
         coverage: &mut Coverage,
-        explained: usize,
+        wanted: Wanted,
     ) -> Result<Ran<'_>, Rc<Failure>> {
         let cases = self.cases.as_ref().map_err(Rc::clone)?;
         let policies = self.policies(cases);
@@ -111,8 +119,10 @@ impl SuiteFile {
             times.push(ended - started);
             started = ended;
         });
-        coverage.add(policies, &report);
-        report.explain(policies, sources, explained);
+        if wanted.coverage {
+            coverage.add(policies, &report);
+        }
+        report.explain(policies, sources, wanted.explained);
         Ok(Ran { report, times })
     }
 

@@ -24,7 +24,7 @@ pub(super) fn print(outcome: &Outcome<'_>, arguments: &Arguments, console: &mut 
     }
     let shortfall = arguments.shortfall(outcome);
     let has_run = outcome.files.iter().any(|file| file.ran.is_ok());
-    if has_run && (arguments.coverage || arguments.min_coverage.is_some()) {
+    if has_run && arguments.wants_coverage() {
         print_coverage(outcome, arguments.coverage || shortfall.is_some(), console);
     }
     if let Some(shortfall) = &shortfall {
@@ -48,28 +48,23 @@ fn print_file<'o>(file: &'o FileOutcome<'_>, told: &mut Vec<&'o Rc<Failure>>, co
     }
 }
 
-/// Prints the percentages, and what is left out when that is wanted.
+/// Prints the percentages, after what is left out when that is wanted.
 fn print_coverage(outcome: &Outcome<'_>, with_gaps: bool, console: &mut Console<'_>) {
     let coverage = &outcome.coverage;
-    let part = if outcome.is_complete() { "" } else { ", without the files that did not run" };
-    console.line(format_args!("coverage{part}: {}", coverage.counts()));
-    if !with_gaps {
-        return;
-    }
-    let files = coverage.files();
-    if files.len() + outcome.untested.len() > 1 {
-        for (file, counts) in &files {
-            console.line(format_args!("  {file}: {counts}"));
+    if with_gaps {
+        let gaps = coverage.gaps();
+        gaps.iter().take(GAPS_SHOWN_MAX).for_each(|gap| console.line(gap));
+        if gaps.len() > GAPS_SHOWN_MAX {
+            console.line(format_args!("and {} more (-o json tells all)", gaps.len() - GAPS_SHOWN_MAX));
+        }
+        for file in outcome.untested {
+            console.line(format_args!("{}: not counted, for no cases are for it", file.display()));
+        }
+        let files = coverage.files();
+        if files.len() > 1 {
+            files.iter().for_each(|(file, counts)| console.line(format_args!("{file}: {counts}")));
         }
     }
-    for file in outcome.untested {
-        console.line(format_args!("  {}: not counted, no cases are for it", file.display()));
-    }
-    let gaps = coverage.gaps();
-    for gap in gaps.iter().take(GAPS_SHOWN_MAX) {
-        console.line(gap);
-    }
-    if gaps.len() > GAPS_SHOWN_MAX {
-        console.line(format_args!("and {} more (-o json tells all)", gaps.len() - GAPS_SHOWN_MAX));
-    }
+    let part = if outcome.is_complete() { "" } else { ", without the files that did not run" };
+    console.line(format_args!("coverage{part}: {}", coverage.counts()));
 }

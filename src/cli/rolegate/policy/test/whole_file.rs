@@ -33,7 +33,12 @@ fn create_beside(target: &Path) -> io::Result<(PathBuf, File)> {
     next.push(name);
     next.push(format!(".{}", std::process::id()));
     let next = target.with_file_name(next);
-    let file = OpenOptions::new().write(true).create_new(true).open(&next)?;
+    let create = || OpenOptions::new().write(true).create_new(true).open(&next);
+    let file = create().or_else(|error| match error.kind() {
+        // Left by a process of the same number that was killed: in a container all have the same.
+        io::ErrorKind::AlreadyExists => fs::remove_file(&next).and_then(|()| create()),
+        _ => Err(error),
+    })?;
     Ok((next, file))
 }
 
@@ -82,6 +87,17 @@ mod tests {
         let path = folder.path().join("none/report.xml");
         assert_eq!(write(&path, b"x").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let left = format!(".report.xml.{}", std::process::id());
+        fs::write(folder.path().join(left), "half of a rep").unwrap();
+        let path = folder.path().join("report.xml");
+        write(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["report.xml"]);
     }
 
     #[cfg(unix)]
