@@ -55,6 +55,8 @@ pub struct Config {
     pub audit_file: Located<PathBuf>,
     /// The policy files, and folders of them.
     pub policies: Vec<Located<PathBuf>>,
+    /// Policies that decide beside those, and never instead.
+    pub shadow_policies: Vec<Located<PathBuf>>,
     /// Whether policies are loaded anew when their files change.
     pub watch_policies: Located<bool>,
     /// Whether a reload that opens a route is refused: `off` or `refuse-gains`.
@@ -295,6 +297,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let data_dir = reader.setting("rolegate.data_dir", value::path);
     let audit_file = reader.audit_file(data_dir.as_ref());
     let policies = reader.policies();
+    let shadow_policies = reader.shadow_policies();
     let watch_policies = reader.setting("rolegate.watch_policies", value::switch);
     let reload_guard = reader.setting("rolegate.reload_guard", value::choice);
     let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
@@ -310,6 +313,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         data_dir: data_dir?,
         audit_file: audit_file?,
         policies: policies?,
+        shadow_policies: shadow_policies?,
         watch_policies: watch_policies?,
         reload_guard: reload_guard?,
         policy_version_header: policy_version_header?,

@@ -8,9 +8,9 @@ mod socket;
 mod body;
 mod connection;
 mod observe;
-mod shadow;
 mod metrics;
 mod reload;
+mod shadow;
 mod reply;
 mod access;
 mod guard;
@@ -46,9 +46,10 @@ pub struct Server {
     engine: Arc<Engine>,
     limits: Limits,
     clock: Clock,
-    observer: Option<Arc<dyn Observe>>,
+    observers: Vec<Arc<dyn Observe>>,
     metrics: Arc<Metrics>,
     reloader: Option<Arc<Reloader>>,
+    shadow: Option<Arc<Shadow>>,
     tells_version: bool,
 }
 
@@ -59,9 +60,10 @@ impl Server {
             engine,
             limits: Limits::default(),
             clock: wall_clock(),
-            observer: None,
+            observers: Vec::new(),
             metrics: Arc::new(Metrics::new()),
             reloader: None,
+            shadow: None,
             tells_version: true,
         }
     }
@@ -80,10 +82,10 @@ impl Server {
         self
     }
 
-    /// The same server with somebody who is told of every decision.
+    /// The same server with one more who is told of every decision, after those before it.
     #[must_use]
     pub fn with_observer(mut self, observer: Arc<dyn Observe>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -99,6 +101,14 @@ impl Server {
     pub fn with_reloader(mut self, reloader: Arc<Reloader>) -> Self {
         self.reloader = Some(reloader);
         self
+    }
+
+    /// The same server with candidate policies that decide beside those in force; its own API tells what they would
+    /// decide otherwise.
+    #[must_use]
+    pub fn with_shadow(mut self, shadow: Arc<Shadow>) -> Self {
+        self.shadow = Some(Arc::clone(&shadow));
+        self.with_observer(shadow)
     }
 
     /// The same server with or without the header `x-rolegate-policy`, by which every answer names the version of
@@ -117,6 +127,7 @@ impl Server {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             reloader: self.reloader.clone(),
+            shadow: self.shadow.clone(),
             started: (self.clock)(),
             draining: draining.subscribe(),
         };
@@ -166,8 +177,8 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Self { engine, limits, clock, observer, metrics, tells_version, reloader: _ } = self;
-        let guard = Guard { engine, routes, limits, clock, observer, metrics, tells_version };
+        let Self { engine, limits, clock, observers, metrics, tells_version, reloader: _, shadow: _ } = self;
+        let guard = Guard { engine, routes, limits, clock, observers, metrics, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
     }
 }

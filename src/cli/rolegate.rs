@@ -8,6 +8,7 @@ mod policies;
 mod watch;
 mod policy;
 mod reload;
+mod shadow;
 mod serve;
 
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};

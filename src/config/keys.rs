@@ -97,6 +97,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("rolegate.policies", Kind::Paths, None, "The policy files, and folders of them. Required."),
     key(
+        "rolegate.shadow_policies",
+        Kind::Paths,
+        None,
+        "Candidate policies, and folders of them: they decide beside the others, and never instead.",
+    ),
+    key(
         "rolegate.watch_policies",
         Kind::Switch,
         Some("true"),

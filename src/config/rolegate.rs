@@ -11,6 +11,7 @@ use std::time::Duration;
 /// The audit log's file, in the data folder, when no other one is said.
 const AUDIT_FILE: &str = "audit.jsonl";
 const POLICIES: &str = "rolegate.policies";
+const SHADOW_POLICIES: &str = "rolegate.shadow_policies";
 const POLICIES_HINT: &str = "list the policy files, such as `[policies/stackstate.rhai]`";
 
 impl Reader<'_> {
@@ -28,7 +29,17 @@ impl Reader<'_> {
 
     /// The policies: at least one, since a server without any would refuse everything.
     pub(super) fn policies(&mut self) -> Option<Vec<Located<PathBuf>>> {
-        let key = find(POLICIES)?;
+        self.paths(POLICIES, Some(POLICIES_HINT))
+    }
+
+    /// Policies that only decide beside others. Most servers have none.
+    pub(super) fn shadow_policies(&mut self) -> Option<Vec<Located<PathBuf>>> {
+        self.paths(SHADOW_POLICIES, None)
+    }
+
+    /// A list of paths. With a hint, at least one is needed.
+    fn paths(&mut self, path: &'static str, hint: Option<&'static str>) -> Option<Vec<Located<PathBuf>>> {
+        let key = find(path)?;
         if let Some(set) = self.variable(key) {
             let set = set?;
             let paths: Vec<PathBuf> =
@@ -43,15 +54,15 @@ impl Reader<'_> {
                 paths.into_iter().map(|value| Located { value, origin: set.origin.clone() }).collect(),
             );
         }
-        let node = self.root.at(POLICIES).cloned();
+        let node = self.root.at(path).cloned();
         match node.as_ref().map(|node| &node.content) {
             Some(Content::List(items)) if !items.is_empty() => {
-                self.list(node.as_ref(), POLICIES, POLICIES, value::path)
+                self.list(node.as_ref(), path, path, value::path)
             }
-            Some(Content::List(_)) | None => {
-                let at = node.map(|node| node.place.into());
-                self.missing(POLICIES, at, POLICIES_HINT)
-            }
+            Some(Content::List(_)) | None => match hint {
+                Some(hint) => self.missing(path, node.map(|node| node.place.into()), hint),
+                None => Some(Vec::new()),
+            },
             // Of another shape, which is already said.
             Some(_) => None,
         }

@@ -4,12 +4,14 @@
 mod body;
 mod info;
 mod policies;
+mod shadow;
 mod tokens;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
 use super::reload::{PolicyStatus, Reloader};
 use super::reply::{Failure, Reply};
+use super::shadow::Shadow;
 use crate::engine::{Engine, Permit};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
@@ -28,6 +30,7 @@ pub(super) struct Api {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) reloader: Option<Arc<Reloader>>,
+    pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
 }
@@ -70,6 +73,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(quick(api, |path| path == "/health/policies", policies::health))
         .unify()
         .or(quick(api, |path| path == "/metrics", info::metrics))
+        .unify()
+        .or(quick(api, |path| path == shadow::PATH, shadow::report))
         .unify()
         .or(quick(api, |path| path == "/api/server/info", info::info))
         .unify()
@@ -198,6 +203,7 @@ mod tests {
             clock: Arc::new(|| Timestamp::EPOCH),
             metrics,
             reloader: None,
+            shadow: None,
             started: Timestamp::EPOCH,
             draining,
         });
@@ -207,6 +213,7 @@ mod tests {
             ("GET", "/health/policies"),
             ("GET", "/metrics"),
             ("POST", "/api/rolegate/policies/reload"),
+            ("GET", "/api/rolegate/shadow"),
             ("GET", "/api/server/info"),
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),

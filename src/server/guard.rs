@@ -41,7 +41,7 @@ pub(super) struct Guard<S> {
     pub(super) routes: S,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
-    pub(super) observer: Option<Arc<dyn Observe>>,
+    pub(super) observers: Vec<Arc<dyn Observe>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tells_version: bool,
 }
@@ -194,10 +194,8 @@ where
         }
     }
 
-    fn observe(&self, tell: impl FnOnce(&dyn Observe)) {
-        if let Some(observer) = &self.observer {
-            tell(&**observer);
-        }
+    fn observe(&self, tell: impl Fn(&dyn Observe)) {
+        self.observers.iter().for_each(|observer| tell(&**observer));
     }
 }
 

@@ -4,8 +4,10 @@
 mod gains;
 mod status;
 
-use gains::UnnamedGains;
+pub(super) use status::bounded;
 pub use status::{PolicyState, PolicyStatus};
+
+use gains::UnnamedGains;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
@@ -237,7 +239,7 @@ impl Reloader {
         if outcome == ReloadOutcome::Unaudited {
             turn.seen = None;
         }
-        let message = trouble.as_ref().map(|trouble| status::bounded(trouble.to_string()));
+        let message = trouble.as_ref().map(|trouble| bounded(trouble.to_string()));
         let version = self.engine.policies().version();
         let reloaded = Reloaded { outcome, before, version, message };
         self.status.lock().follow(&reloaded, (self.clock)());

@@ -1,7 +1,9 @@
 //! Shadow mode: candidate policies decide beside those in force, and never instead. Where they would decide
 //! otherwise is counted by roles and route, so that a change can be looked at under real traffic first.
 
+use super::metrics::{BoundedCounter, Metrics};
 use super::observe::Observe;
+use super::reload::bounded;
 use crate::decision::{Decision, PolicyVersion};
 use crate::engine::Answer;
 use crate::path::CanonicalPath;
@@ -11,6 +13,7 @@ use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, TokenId};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub struct Shadow {
 pub struct ShadowReport {
     /// The candidate; `None` as long as there is none.
     pub candidate: Option<PolicyVersion>,
+    /// Why what was to be the candidate is not, or no longer.
+    pub message: Option<Arc<str>>,
     /// How many requests it decided.
     pub compared: u64,
     /// How many it did not get to see, since more came than it could decide.
@@ -95,12 +100,21 @@ struct Shared {
     compared: AtomicU64,
     passed_over: AtomicU64,
     seen: Mutex<Seen>,
+    counted: Counted,
+}
+
+/// What is counted over all candidates, for metrics.
+struct Counted {
+    compared: Counter,
+    passed_over: Counter,
+    differences: BoundedCounter,
 }
 
 #[derive(Default)]
 struct Seen {
     /// The candidate that all of it is about.
     candidate: Option<PolicyVersion>,
+    message: Option<Arc<str>>,
     different: u64,
     unlisted: u64,
     differences: BTreeMap<Key, ShadowDifference>,
@@ -129,6 +143,11 @@ impl Shadow {
             compared: AtomicU64::new(0),
             passed_over: AtomicU64::new(0),
             seen: Mutex::new(Seen::default()),
+            counted: Counted {
+                compared: Counter::default(),
+                passed_over: Counter::default(),
+                differences: BoundedCounter::new(SHADOW_DIFFERENCES_MAX),
+            },
         });
         let own = Arc::clone(&shared);
         // It ends when the queue does, and that ends with the shadow.
@@ -136,17 +155,39 @@ impl Shadow {
         Ok(Self { shared, queue })
     }
 
+    /// Counts into these metrics.
+    pub fn count_in(&self, metrics: &Metrics) {
+        let Counted { compared, passed_over, differences } = &self.shared.counted;
+        metrics.register(|registry| {
+            registry.register(
+                "shadow_compared",
+                "Requests that candidate policies decided as well",
+                compared.clone(),
+            );
+            let help = "Requests that candidate policies did not get to see, since too many came";
+            registry.register("shadow_passed_over", help, passed_over.clone());
+            let help = "Requests that candidate policies would have decided otherwise";
+            registry.register("shadow_differences", help, differences.family());
+        });
+    }
+
     /// Another candidate, or none. What was seen of the one before is forgotten.
     pub fn replace(&self, candidate: Option<PolicySet>) {
         let mut seen = self.shared.seen.lock();
         let version = candidate.as_ref().map(PolicySet::version);
         if seen.candidate == version {
+            seen.message = None;
             return;
         }
         *seen = Seen { candidate: version, ..Seen::default() };
         self.shared.compared.store(0, Ordering::Relaxed);
         self.shared.passed_over.store(0, Ordering::Relaxed);
         self.shared.candidate.store(candidate.map(Arc::new));
+    }
+
+    /// What was to be the candidate is wrong, or cannot be read: whatever was the candidate stays.
+    pub fn refuse(&self, message: impl Into<String>) {
+        self.shared.seen.lock().message = Some(bounded(message.into()));
     }
 
     /// What was seen since the candidate came.
@@ -156,6 +197,7 @@ impl Shadow {
         differences.sort_by_key(|difference| std::cmp::Reverse(difference.count));
         ShadowReport {
             candidate: seen.candidate,
+            message: seen.message.clone(),
             compared: self.shared.compared.load(Ordering::Relaxed),
             passed_over: self.shared.passed_over.load(Ordering::Relaxed),
             different: seen.different,
@@ -184,6 +226,7 @@ impl Observe for Shadow {
         // Requests never wait for the shadow.
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(case) {
             self.shared.passed_over.fetch_add(1, Ordering::Relaxed);
+            self.shared.counted.passed_over.inc();
         }
     }
 
@@ -208,6 +251,7 @@ impl Shared {
             return;
         }
         self.compared.fetch_add(1, Ordering::Relaxed);
+        self.counted.compared.inc();
         if would.is_allow() == case.decision.is_allow() {
             return;
         }
@@ -221,6 +265,12 @@ impl Shared {
             seen.unlisted += 1;
             return;
         };
+        let labels = vec![
+            ("roles", in_words(case.principal.as_ref().map(|principal| &*principal.roles))),
+            ("route", route.as_str().to_owned()),
+            ("change", change.name().to_owned()),
+        ];
+        self.counted.differences.inc(labels);
         let last = case.described(candidate, &would);
         let roles = case.principal.as_ref().map(|principal| Arc::clone(&principal.roles));
         if seen.note(roles.clone(), route, change, last.clone()) {
@@ -289,15 +339,20 @@ fn sorted(roles: &[RoleName]) -> Box<[RoleName]> {
     sorted.into()
 }
 
+/// The roles as one text; empty for a request without a live token.
+fn in_words(roles: Option<&[RoleName]>) -> String {
+    let roles = sorted(roles.unwrap_or_default());
+    roles.iter().map(RoleName::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// One line for the first request of each kind: more would tell the same.
 fn tell(roles: Option<&[RoleName]>, route: &Route, change: ShadowChange, last: &ShadowRequest) {
-    let roles: Option<Vec<&str>> = roles.map(|roles| roles.iter().map(RoleName::as_str).collect());
     tracing::info!(
         request_id = last.request_id.as_deref(),
         method = last.method.as_str(),
         path = last.path.as_str(),
         token = last.token.map(TokenId::get),
-        roles = roles.map(|roles| roles.join(", ")),
+        roles = in_words(roles),
         route = route.as_str(),
         change = change.name(),
         rule = last.rule.as_ref().map(tracing::field::display),
@@ -314,6 +369,7 @@ impl fmt::Debug for Shadow {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reload::PolicyStatus;
     use super::*;
     use crate::audit::MemoryAudit;
     use crate::engine::Engine;
@@ -457,6 +513,38 @@ mod tests {
         world.ask(Some(0), "/new/1");
         let report = world.report();
         assert_eq!((report.compared, report.different), (1, 0));
+    }
+
+    #[test]
+    fn candidate_that_is_wrong_changes_nothing_but_is_told() {
+        let mut world = World::new(LIVE, &[&["a"]]);
+        world.shadow.replace(Some(policies(CANDIDATE)));
+        world.shadow.refuse("p.rhai:1:1: it is wrong");
+        world.ask(Some(0), "/new/1");
+        let report = world.report();
+        assert_eq!(report.different, 1);
+        assert_eq!(report.message.as_deref(), Some("p.rhai:1:1: it is wrong"));
+        world.shadow.replace(Some(policies(CANDIDATE)));
+        assert_eq!(world.report().message, None);
+    }
+
+    #[test]
+    fn metrics_count_over_all_candidates() {
+        let metrics = Metrics::new();
+        let mut world = World::new(LIVE, &[&["a"]]);
+        world.shadow.count_in(&metrics);
+        for candidate in [CANDIDATE, LIVE, CANDIDATE] {
+            world.shadow.replace(Some(policies(candidate)));
+            world.asked = 0;
+            world.ask(Some(0), "/new/1");
+            let _ = world.report();
+        }
+        let status = PolicyStatus::loaded(world.engine.policies().version(), Timestamp::EPOCH);
+        let text = metrics.text(&status);
+        assert!(text.contains("rolegate_shadow_compared_total 3\n"), "{text}");
+        let difference =
+            "rolegate_shadow_differences_total{roles=\"a\",route=\"GET /new/{x}\",change=\"gains\"} 2\n";
+        assert!(text.contains(difference), "{text}");
     }
 
     #[test]

@@ -753,7 +753,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 19);
+        assert_eq!(count, 20);
     }
 
     #[test]

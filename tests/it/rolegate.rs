@@ -2,6 +2,8 @@
 
 mod policy_test;
 mod reload;
+#[cfg(unix)]
+mod shadow;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

@@ -1,6 +1,6 @@
 //! Policies on disk: finds the files that the configuration or the command line names, reads and compiles them.
 
-use crate::config::{Config, Origin, read};
+use crate::config::{Config, Located, Origin, read};
 use crate::policy::{
     Examined, Limits, Location, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX,
     SOURCES_MAX_BYTES, ScriptLimits, Source,
@@ -57,8 +57,11 @@ impl Named {
 
     /// The policies that the configuration names.
     pub(super) fn policies_of(config: &Config) -> Vec<Self> {
-        let policies = config.policies.iter();
-        policies.map(|named| Self { path: named.value.clone(), by: named.origin.clone() }).collect()
+        Self::all_of(&config.policies)
+    }
+
+    fn all_of(paths: &[Located<PathBuf>]) -> Vec<Self> {
+        paths.iter().map(|named| Self { path: named.value.clone(), by: named.origin.clone() }).collect()
     }
 
     /// The file itself, or the files of the folder that end in `suffix`, by name.
@@ -158,6 +161,11 @@ impl Configured {
             bindings: config.bindings(),
             roles_of_tokens: roles.collect(),
         }
+    }
+
+    /// The same with the candidates in the place of the policies.
+    pub(super) fn shadow_of(config: &Config) -> Self {
+        Self { places: Named::all_of(&config.shadow_policies), ..Self::of(config) }
     }
 
     /// The files and folders.

@@ -1,6 +1,7 @@
 //! Loading the policies of a running server anew: from its configured files, whenever they change or a signal asks.
 
 use super::policies::{Configured, LoadError};
+use super::shadow::ShadowLoader;
 use super::watch::{Pace, Watch};
 use crate::policy::{PolicyErrors, PolicySet, Source};
 use crate::server::{PolicySource, Reloader, SourceError, Trigger};
@@ -15,9 +16,10 @@ pub(super) struct Disk(pub(super) Configured);
 /// What asks for reloads while the server runs.
 pub(super) struct Reloading {
     reloader: Arc<Reloader>,
+    shadow: Option<Arc<ShadowLoader>>,
     hang_up: Signal,
-    /// Kept, since it ends when it is dropped.
-    _watch: Option<Watch>,
+    /// Kept, since they end when they are dropped.
+    _watches: [Option<Watch>; 2],
 }
 
 impl PolicySource for Disk {
@@ -40,7 +42,11 @@ impl PolicySource for Disk {
 impl Reloading {
     /// Takes the signal, and watches these files and folders when there are any. What has changed since it was
     /// read at the start is loaded at once.
-    pub(super) fn start(reloader: Arc<Reloader>, watched: Option<Vec<PathBuf>>) -> io::Result<Self> {
+    pub(super) fn start(
+        reloader: Arc<Reloader>,
+        shadow: Option<Arc<ShadowLoader>>,
+        watched: Option<Vec<PathBuf>>,
+    ) -> io::Result<Self> {
         let hang_up = signal(SignalKind::hangup())?;
         let watch = watched.map(|places| {
             let watching = Arc::clone(&reloader);
@@ -49,11 +55,13 @@ impl Reloading {
             })
         });
         let watch = watch.transpose()?;
+        let shadow_watch =
+            shadow.as_ref().filter(|_| watch.is_some()).map(ShadowLoader::watch).transpose()?;
         if watch.is_some() {
             let looking = Arc::clone(&reloader);
             tokio::task::spawn_blocking(move || looking.look());
         }
-        Ok(Self { reloader, hang_up, _watch: watch })
+        Ok(Self { reloader, shadow, hang_up, _watches: [watch, shadow_watch] })
     }
 
     /// Waits for the next signal, and starts what it asks for.
@@ -65,6 +73,9 @@ impl Reloading {
         let reloader = Arc::clone(&self.reloader);
         // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
         tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
+        if let Some(shadow) = self.shadow.clone() {
+            tokio::task::spawn_blocking(move || shadow.look());
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::log::LogQueue;
 use super::policies::{self, Configured, LoadError, counted};
 use super::reload::{Disk, Reloading, hear};
 use super::settings::{ConfigArguments, Surroundings};
+use super::shadow::ShadowLoader;
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
 use crate::audit::AuditError;
 use crate::audit::file::FileAudit;
@@ -144,15 +145,24 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
         "off" => ReloadGuard::Off,
         _ => ReloadGuard::RefuseGains,
     }));
-    let reloading = Reloading::start(Arc::clone(&reloader), watched).map_err(Failure::System)?;
+    let shadow = ShadowLoader::start(config).map_err(Failure::System)?;
+    let reloading =
+        Reloading::start(Arc::clone(&reloader), shadow.clone(), watched).map_err(Failure::System)?;
+    if let Some(shadow) = &shadow {
+        console.line(format_args!("shadow     {}", shadow.places()));
+    }
     let address = listener.local_addr().map_err(Failure::System)?;
     console.line(format_args!("listening  http://{address}"));
-    let server = Server::new(engine)
+    let mut server = Server::new(engine)
         .with_limits(limits(&config.limits))
         .with_clock(clock)
-        .with_metrics(metrics)
+        .with_metrics(Arc::clone(&metrics))
         .with_reloader(reloader)
         .with_version_header(config.policy_version_header.value);
+    if let Some(loader) = shadow {
+        loader.shadow().count_in(&metrics);
+        server = server.with_shadow(Arc::clone(loader.shadow()));
+    }
     Ok(Ready { listener, server, reloading, terminate, interrupt })
 }
 

@@ -75,7 +75,7 @@ impl PolicyStatus {
 }
 
 /// The beginning of a message that is too long, and the whole of any other.
-pub(super) fn bounded(mut message: String) -> Arc<str> {
+pub(in super::super) fn bounded(mut message: String) -> Arc<str> {
     if message.len() > MESSAGE_MAX_BYTES {
         message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
         message.push('…');
