@@ -94,6 +94,21 @@ fn metrics_count_every_request_by_its_outcome() {
 }
 
 #[test]
+fn every_metric_is_documented() {
+    let (world, _, _) = start(Behind::Api, true);
+    let page = include_str!("../../../docs/configuration.md");
+    let text = world.get("/metrics", None).body;
+    let mut count = 0;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        assert!(page.contains(&format!("| `{name}{suffix}` |")), "{name}{suffix}");
+        count += 1;
+    }
+    assert!(count >= 7, "{text}");
+}
+
+#[test]
 fn metrics_are_read_with_get_alone() {
     let (engine, tokens) = engine(policies("role(\"all\").allow(\"ANY /**\");"), &["all"]);
     let world = World::start_with(engine, Behind::Api, rolegate::server::Limits::default());
