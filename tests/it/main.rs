@@ -11,6 +11,7 @@ mod engine;
 mod explain;
 #[cfg(feature = "embedded")]
 mod full_disk;
+mod fuzz_corpora;
 mod host_functions;
 mod policies;
 #[cfg(feature = "config")]
