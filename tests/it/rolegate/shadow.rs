@@ -1,6 +1,7 @@
 //! `rolegate serve` with candidate policies beside those in force.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::indexing_slicing, reason = "JSON without a field gives null")]
 
 use super::serving::{Running, TOKEN, configured};
 use serde_json::Value;
