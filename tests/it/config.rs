@@ -828,8 +828,11 @@ mod documentation {
         for key in KEYS.iter().filter(|key| key.kind == Kind::NoEffect) {
             assert!(page.contains(&format!("`{}`", key.name())), "{}", key.path);
         }
-        let rows =
-            page.lines().filter(|line| line.starts_with("| `rolegate") || line.starts_with("| `stackstate"));
+        let is_key = |line: &&str| {
+            let starts = ["| `rolegate`", "| `rolegate.", "| `stackstate`", "| `stackstate."];
+            starts.iter().any(|start| line.starts_with(start))
+        };
+        let rows = page.lines().filter(is_key);
         assert_eq!(rows.count(), table.lines().count() - 2);
     }
 
