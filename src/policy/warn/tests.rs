@@ -1,6 +1,6 @@
 use super::*;
 use crate::path::CanonicalPath;
-use crate::policy::{Access, Effect, Rule, Subject};
+use crate::policy::{Access, Effect, Reach, Rule, Subject};
 use crate::request::MethodSet;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -132,6 +132,75 @@ proptest! {
         }
         prop_assert_eq!(found, expected);
     }
+}
+
+/// A specification with these routes, whose parameters are written `*`.
+fn specification(routes: &[(&'static str, &str)]) -> Specification {
+    let routes = routes.iter().zip(1..).map(|((method, path), line)| SpecifiedRoute {
+        method,
+        path: (*path).to_owned(),
+        pattern: crate::policy::Pattern::parse(path).unwrap(),
+        location: Location::new(&Arc::from("api.yaml"), line, 1),
+    });
+    Specification { routes: routes.collect(), ..Specification::default() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn mismatches_are_those_that_single_requests_show(rules in rules()) {
+        let text = format!("role(\"a\").includes(\"b\"); role(\"b\");\n{rules}");
+        let (policies, written) = load(&text);
+        let examined = Examined::of(policies, &written, None, STEPS_MAX);
+        let routes =
+            [("GET", "/x"), ("PUT", "/*"), ("GET", "/x/*"), ("PUT", "/*/y"), ("POST", "/y/"), ("GET", "/*/y/*")];
+        let specification = specification(&routes);
+        let told = examined.compare(&specification).mismatches;
+        let lines = |code| -> Vec<u32> {
+            told.iter().filter(|told| told.code == code).map(|told| told.location.line).collect()
+        };
+        let (mut unreached, mut open) = (Vec::new(), Vec::new());
+        for ((method, path), line) in routes.iter().zip(1..) {
+            let path = CanonicalPath::parse(&path.replace('*', "n")).unwrap();
+            let reach = |subject| examined.policies.access(&subject, MethodSet::of(method), &path).reach();
+            let roles = ["a", "b"].map(|role| Subject::Role(RoleName::parse(role).unwrap()));
+            let is_open = reach(Subject::Anyone) != Reach::Denied;
+            let mut subjects = roles.into_iter().chain([Subject::Anyone, Subject::Authenticated]);
+            if subjects.all(|subject| reach(subject) == Reach::Denied) {
+                unreached.push(line);
+            } else if is_open {
+                open.push(line);
+            }
+        }
+        prop_assert_eq!(lines(WarningCode::UnreachedRoute), unreached, "{}", &text);
+        prop_assert_eq!(lines(WarningCode::OpenRoute), open, "{}", &text);
+
+        let unmatched = lines(WarningCode::UnmatchedRule);
+        let paths = paths();
+        for rule in &examined.policies.rules {
+            let is_about = |method: &str, path: &CanonicalPath| {
+                let method = MethodSet::of(method);
+                rule.routes.iter().any(|route| route.covers(method, path))
+                    && !rule.except.iter().any(|route| route.covers(method, path))
+            };
+            let is_matched = specification.routes.iter().any(|route| {
+                let methods: &[&str] = if route.method == "GET" { &["GET", "HEAD"] } else { &[route.method] };
+                let own = || paths.iter().filter(|path| route.pattern.matches(path));
+                methods.iter().any(|method| own().any(|path| is_about(method, path)))
+            });
+            prop_assert_eq!(!unmatched.contains(&rule.location.line), is_matched, "{:?} of\n{}", rule, &text);
+        }
+    }
+}
+
+#[test]
+fn value_that_is_another_route_of_the_specification_is_not_told_as_one_of_a_parameter() {
+    let (policies, written) = load("role(\"a\").allow([\"GET /x/self\", \"GET /y/self\"]);");
+    let examined = Examined::of(policies, &written, None, STEPS_MAX);
+    let specification = specification(&[("GET", "/x/*"), ("GET", "/x/self"), ("GET", "/y/*")]);
+    let told = examined.compare(&specification).mismatches;
+    let told: Vec<_> = told.iter().map(|told| (told.what.as_str(), told.rules.len())).collect();
+    assert_eq!(told, [("GET /x/*", 0), ("GET /y/*", 1)]);
 }
 
 #[test]
