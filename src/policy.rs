@@ -27,7 +27,7 @@ pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
-pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part, WithSources};
+pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part, Recall, WithSources};
 pub use host::{
     HOST_ARGUMENTS_MAX, HOST_FUNCTIONS_MAX, HostArgument, HostFunction, HostFunctionError, HostFunctions,
     HostResult, HostValue,

@@ -9,7 +9,7 @@ pub use show::WithSources;
 use super::declaration::{ConditionInput, Effect, EffectiveRoles, Subject};
 use super::error::nearest;
 use super::pattern::Route;
-use super::reads::{Reading, Reads};
+use super::reads::{Fact, Noted, Reading, Reads, Seen};
 use super::roles::RoleSet;
 use super::{PolicySet, Rule};
 use crate::decision::{ConditionOutcome, Decision, Denial, RuleId, Verdict};
@@ -91,6 +91,17 @@ pub struct Asked {
     pub result: Result<bool, String>,
     /// What it read.
     pub reads: Vec<Reading>,
+    /// Whether the result is the one that was recorded, since it depends on what was not.
+    pub is_recorded: bool,
+}
+
+/// What was recorded of a decision that is explained later.
+#[expect(missing_debug_implementations, reason = "what it knows is a function")]
+pub struct Recall<'r> {
+    /// What the conditions said.
+    pub outcomes: &'r [ConditionOutcome],
+    /// Whether the request has this as it was recorded. Of anything else nobody knows what it was.
+    pub knows: &'r dyn Fn(&Fact) -> bool,
 }
 
 /// Why a rule is not about a request, the least first.
@@ -129,9 +140,32 @@ impl PolicySet {
         request: &Request,
         now: Timestamp,
     ) -> Explanation<'p> {
+        self.explain_recalling(principal, request, now, None)
+    }
+
+    /// Explains a decision that was recorded. A condition that reads what was not recorded says what it is recorded
+    /// to have said.
+    pub fn explain_recorded<'p>(
+        &'p self,
+        principal: Option<&Principal>,
+        request: &Request,
+        now: Timestamp,
+        recall: &Recall<'_>,
+    ) -> Explanation<'p> {
+        self.explain_recalling(principal, request, now, Some(recall))
+    }
+
+    fn explain_recalling<'p>(
+        &'p self,
+        principal: Option<&Principal>,
+        request: &Request,
+        now: Timestamp,
+        recall: Option<&Recall<'_>>,
+    ) -> Explanation<'p> {
         let held = principal.map_or(RoleSet::EMPTY, |principal| self.roles.effective(&principal.roles));
         let survey = survey::survey(self, principal.is_some(), &held, request);
-        let mut explainer = Explainer { policies: self, principal, request, now, held, answers: Vec::new() };
+        let mut explainer =
+            Explainer { policies: self, principal, request, now, held, recall, answers: Vec::new() };
         let verdict = explainer.decide(&survey.hits);
         explainer.explain(survey, verdict)
     }
@@ -144,6 +178,7 @@ struct Explainer<'p, 'r> {
     request: &'r Request,
     now: Timestamp,
     held: RoleSet,
+    recall: Option<&'r Recall<'r>>,
     /// What conditions said, in the order in which they were asked.
     answers: Vec<Answer>,
 }
@@ -189,9 +224,30 @@ impl<'p> Explainer<'p, '_> {
             now: self.now,
             reads: Some(Arc::clone(&reads)),
         });
-        let asked = Asked { result: result.clone(), reads: reads.take() };
+        let asked = self.recalled(hit, result, reads.take());
+        let result = asked.result.clone();
         self.answers.push(Answer { rule: hit.id, route: hit.route, asked });
         result
+    }
+
+    /// What the condition says: its own answer, or the recorded one when it reads what was not recorded.
+    fn recalled(&self, hit: &Hit<'p>, result: Result<bool, String>, mut noted: Noted) -> Asked {
+        let Some(recall) = self.recall else {
+            return Asked { result, reads: noted.readings, is_recorded: false };
+        };
+        let mut is_recorded = noted.is_cut;
+        for reading in noted.readings.iter_mut().filter(|reading| !(recall.knows)(&reading.fact)) {
+            reading.seen = Seen::Unrecorded;
+            is_recorded = true;
+        }
+        if !is_recorded {
+            return Asked { result, reads: noted.readings, is_recorded };
+        }
+        let outcome =
+            recall.outcomes.iter().find(|outcome| outcome.rule == hit.id && outcome.route == hit.route);
+        let missing = || Err("it reads what was not recorded, and was not asked then".to_owned());
+        let result = outcome.map_or_else(missing, |outcome| outcome.result.clone());
+        Asked { result, reads: noted.readings, is_recorded }
     }
 
     fn explain(self, survey: Survey<'p>, verdict: Verdict) -> Explanation<'p> {

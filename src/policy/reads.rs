@@ -68,27 +68,43 @@ pub enum Seen {
     Other(&'static str),
     /// Reading failed, for this reason.
     Failed(String),
+    /// Nobody knows any more: a decision is explained of which this was not recorded.
+    Unrecorded,
 }
 
 /// The readings of one condition, in their order, each once.
 #[derive(Debug, Default)]
-pub(crate) struct Reads(Mutex<Vec<Reading>>);
+pub(crate) struct Reads(Mutex<Noted>);
+
+/// What was noted.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) readings: Vec<Reading>,
+    /// Whether there were more than are kept.
+    pub(crate) is_cut: bool,
+}
 
 impl Reads {
     /// Notes a reading, up to [`READS_MAX`] of them.
     pub(crate) fn note(&self, fact: Fact, seen: Seen) {
         let reading = Reading { fact, seen: seen.cut() };
-        let mut readings = self.0.lock();
+        let noted = &mut *self.0.lock();
+        let readings = &mut noted.readings;
         if reading.fact.is_of_token() {
             // Whoever read something of the token knows that there is one.
             readings.retain(|known| known.fact != Fact::Token);
         }
-        if readings.len() < READS_MAX && !readings.contains(&reading) {
+        if readings.contains(&reading) {
+            return;
+        }
+        if readings.len() < READS_MAX {
             readings.push(reading);
+        } else {
+            noted.is_cut = true;
         }
     }
 
-    pub(crate) fn take(&self) -> Vec<Reading> {
+    pub(crate) fn take(&self) -> Noted {
         std::mem::take(&mut *self.0.lock())
     }
 }
@@ -164,6 +180,7 @@ impl fmt::Display for Seen {
             Self::Texts(texts) => write!(f, "{texts:?}"),
             Self::Other(kind) => f.write_str(kind),
             Self::Failed(reason) => write!(f, "{}", reason.escape_debug()),
+            Self::Unrecorded => f.write_str("(not recorded)"),
         }
     }
 }
@@ -175,15 +192,17 @@ mod tests {
     #[test]
     fn readings_are_noted_once_and_up_to_the_limit() {
         let reads = Reads::default();
-        for number in 0..READS_MAX + 5 {
-            for _ in 0..2 {
-                reads.note(Fact::Query(Arc::from(number.to_string())), Seen::Nothing);
+        for count in [READS_MAX, READS_MAX + 1] {
+            for number in 0..count {
+                for _ in 0..2 {
+                    reads.note(Fact::Query(Arc::from(number.to_string())), Seen::Nothing);
+                }
             }
+            let taken = reads.take();
+            assert_eq!((taken.readings.len(), taken.is_cut), (READS_MAX, count > READS_MAX));
+            assert_eq!(taken.readings[1].to_string(), "request.query(\"1\") = ()");
         }
-        let taken = reads.take();
-        assert_eq!(taken.len(), READS_MAX);
-        assert_eq!(taken[1].to_string(), "request.query(\"1\") = ()");
-        assert_eq!(reads.take(), []);
+        assert_eq!(reads.take().readings, []);
     }
 
     #[test]
@@ -194,7 +213,7 @@ mod tests {
         }
         let whole = "x".repeat(READ_MAX_BYTES);
         let texts = [Seen::Text(whole.clone()), Seen::Text(format!("{whole}…"))];
-        assert_eq!(reads.take().into_iter().map(|reading| reading.seen).collect::<Vec<_>>(), texts);
+        assert_eq!(reads.take().readings.into_iter().map(|reading| reading.seen).collect::<Vec<_>>(), texts);
         // A letter is not cut in two.
         assert_eq!(cut("ä".repeat(READ_MAX_BYTES)).chars().count(), READ_MAX_BYTES / 2 + 1);
     }

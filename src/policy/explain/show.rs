@@ -170,6 +170,7 @@ fn write_principal(f: &mut fmt::Formatter<'_>, principal: Option<&Principal>) ->
 fn write_asked(f: &mut fmt::Formatter<'_>, asked: &Asked, effect: Effect) -> fmt::Result {
     let word = condition_word(effect);
     match &asked.result {
+        Ok(answer) if asked.is_recorded => write!(f, "\n      its `{word}` was {answer}, as recorded")?,
         Ok(answer) => write!(f, "\n      its `{word}` is {answer}")?,
         Err(reason) => write!(f, "\n      its `{word}` failed: {}", reason.escape_debug())?,
     }

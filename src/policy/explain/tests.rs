@@ -151,3 +151,29 @@ fn fewer_obstacles_are_nearer() {
     // The last has three obstacles.
     assert_eq!(near, [2, 1, 3, 0]);
 }
+
+#[test]
+fn condition_that_reads_what_was_not_recorded_says_what_it_said() {
+    let policies = policies(POLICY);
+    let (principal, request) = (token(&["ci"]), request("POST /pack/web", &[]));
+    let explain = |outcomes: &[ConditionOutcome], knows_headers: bool| {
+        let knows = |fact: &Fact| knows_headers || !matches!(fact, Fact::Header(_));
+        let recall = Recall { outcomes, knows: &knows };
+        let explanation = policies.explain_recorded(Some(&principal), &request, Timestamp::EPOCH, &recall);
+        (explanation.decision.is_allow(), explanation.to_string())
+    };
+    let rule = policies.rules().iter().position(|rule| rule.location.line == 5).unwrap();
+    let said = |result| [ConditionOutcome { rule: RuleId(u32::try_from(rule).unwrap()), route: 0, result }];
+    let (is_allowed, text) = explain(&said(Ok(true)), false);
+    assert!(is_allowed && text.contains("its `when` was true, as recorded"), "{text}");
+    assert!(text.contains("request.header(\"x-env\") = (not recorded)"), "{text}");
+    assert!(text.contains("request.param(\"name\") = \"web\""), "{text}");
+    assert!(!explain(&said(Ok(false)), false).0);
+    assert!(!explain(&said(Err("no".into())), false).0);
+    // It was not asked then, and nobody knows what it would have said.
+    let (is_allowed, text) = explain(&[], false);
+    assert!(!is_allowed && text.contains("reads what was not recorded"), "{text}");
+    // What is known counts, whatever was recorded.
+    let (is_allowed, text) = explain(&said(Ok(true)), true);
+    assert!(!is_allowed && text.contains("its `when` is false"), "{text}");
+}

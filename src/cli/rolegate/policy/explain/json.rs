@@ -80,6 +80,7 @@ fn condition(asked: &Asked) -> Value {
     json!({
         "result": asked.result.as_ref().ok(),
         "failure": asked.result.as_ref().err(),
+        "recorded": asked.is_recorded,
         "reads": asked.reads.iter().map(reading).collect::<Vec<_>>(),
     })
 }
@@ -93,8 +94,10 @@ fn reading(reading: &Reading) -> Value {
         Seen::Texts(texts) => (json!(texts), None),
         Seen::Other(kind) => (json!(kind), None),
         Seen::Failed(reason) => (Value::Null, Some(reason)),
+        Seen::Unrecorded => (Value::Null, None),
     };
-    json!({ "read": reading.fact.to_string(), "value": value, "failure": failure })
+    let is_recorded = reading.seen != Seen::Unrecorded;
+    json!({ "read": reading.fact.to_string(), "value": value, "failure": failure, "known": is_recorded })
 }
 
 fn obstacle(obstacle: &Obstacle<'_>) -> Value {
