@@ -11,6 +11,7 @@ mod observe;
 mod metrics;
 mod reload;
 mod shadow;
+pub mod decision_log;
 mod reply;
 mod access;
 mod guard;
@@ -18,6 +19,7 @@ mod api;
 
 pub use body::{BodyError, RequestBody};
 pub use clock::{Clock, wall_clock};
+pub use decision_log::DecisionLog;
 pub use limits::Limits;
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;

@@ -4,6 +4,7 @@
 mod line;
 mod verify;
 
+pub(crate) use line::Visible;
 pub use verify::{Verified, VerifyError, verify};
 
 use self::line::{Link, Tail};

@@ -160,7 +160,7 @@ impl<'a> TokenLine<'a> {
 }
 
 /// Compact JSON in which whatever a terminal would obey or hide is escaped, beyond what JSON asks for.
-struct Visible;
+pub(crate) struct Visible;
 
 impl Formatter for Visible {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {

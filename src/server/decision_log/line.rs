@@ -1,0 +1,190 @@
+//! One decision as one line of JSON. It tells nothing of headers, query and body but the values that the operator
+//! asks for.
+
+use super::{VALUE_MAX_BYTES, What};
+use crate::audit::file::Visible;
+use crate::decision::{ConditionOutcome, Decision, RuleId};
+use crate::engine::{Answer, DecisionId};
+use crate::path::CanonicalPath;
+use crate::policy::{Location, PolicySet};
+use crate::request::Request;
+use crate::token::Principal;
+use crate::tokens::Unauthenticated;
+use http::{HeaderName, Method};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The longest line, in bytes. Longer ones are not written, and not read.
+pub const LINE_MAX_BYTES: usize = 128 * 1024;
+
+/// A decision as it is handed to the writer: cheap to make, and a line only there.
+#[derive(Debug)]
+pub(super) struct Entry {
+    id: Option<DecisionId>,
+    request_id: Option<Arc<str>>,
+    method: Method,
+    path: CanonicalPath,
+    client_ip: Option<IpAddr>,
+    principal: Option<Principal>,
+    cause: Option<Unauthenticated>,
+    decision: Decision,
+    rule: Option<Location>,
+    /// Where the rules of the conditions stand, in their order.
+    places: Vec<Option<Location>>,
+    headers: Vec<(HeaderName, Option<Box<str>>)>,
+    query: Vec<(Arc<str>, Option<Box<str>>)>,
+}
+
+/// A decision as it is written and read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub(super) time: String,
+    pub(super) decision_id: Option<String>,
+    pub(super) request_id: Option<String>,
+    pub(super) verdict: String,
+    pub(super) policy_version: String,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) client_ip: Option<String>,
+    pub(super) token: Option<TokenLine>,
+    /// Why the request has no live token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<String>,
+    pub(super) rule: Option<RuleLine>,
+    pub(super) conditions: Vec<ConditionLine>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) headers: BTreeMap<String, Option<String>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) query: BTreeMap<String, Option<String>>,
+}
+
+/// Whose request it was.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TokenLine {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) roles: Vec<String>,
+    pub(super) created: String,
+}
+
+/// A rule: where it stands, for people, and its number in the policies of this version.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RuleLine {
+    pub(super) place: String,
+    pub(super) number: u32,
+}
+
+/// What a condition said: `true`, `false` or `failed`. Why it failed may hold what it read, and is not told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ConditionLine {
+    #[serde(flatten)]
+    pub(super) rule: RuleLine,
+    pub(super) route: usize,
+    pub(super) outcome: String,
+}
+
+impl Entry {
+    pub(super) fn of(request: &Request, answer: &Answer, policies: &PolicySet, what: &What) -> Self {
+        let (id, principal, cause, decision) = match answer {
+            Answer::Permitted(permit) => (None, permit.principal().cloned(), None, permit.decision()),
+            Answer::Forbidden(denied) => {
+                (Some(denied.id), Some(denied.principal.clone()), None, &denied.decision)
+            }
+            Answer::Unauthenticated(denied) => (Some(denied.id), None, Some(denied.cause), &denied.decision),
+        };
+        let place = |rule: RuleId| policies.rule(rule).map(|rule| rule.location.clone());
+        let places = decision.conditions.iter().map(|outcome| place(outcome.rule)).collect();
+        let headers = what.headers.iter().filter_map(|name| {
+            let value = request.header(name.as_str()).ok()?;
+            Some((name.clone(), kept(value)?))
+        });
+        let query = what.query.iter().filter_map(|name| {
+            let value = request.query_parameter(name).ok()?;
+            Some((Arc::clone(name), kept(value.as_deref())?))
+        });
+        Self {
+            id,
+            request_id: request.id().cloned(),
+            method: request.method().clone(),
+            path: request.path().clone(),
+            client_ip: request.client_ip(),
+            principal,
+            cause,
+            rule: decision.rule().and_then(place),
+            places,
+            headers: headers.collect(),
+            query: query.collect(),
+            decision: decision.clone(),
+        }
+    }
+
+    /// Appends the line and its end; `false`, and nothing, when it would be too long.
+    pub(super) fn append_to(&self, bytes: &mut Vec<u8>) -> bool {
+        let start = bytes.len();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut *bytes, Visible);
+        let is_written: Result<(), serde_json::Error> = self.line().serialize(&mut serializer);
+        if is_written.is_err() || bytes.len() - start > LINE_MAX_BYTES {
+            bytes.truncate(start);
+            return false;
+        }
+        bytes.push(b'\n');
+        true
+    }
+
+    fn line(&self) -> Line {
+        let decision = &self.decision;
+        let rule = |number: Option<RuleId>, place: Option<&Location>| {
+            Some(RuleLine { place: place?.to_string(), number: number?.get() })
+        };
+        let conditions = decision.conditions.iter().zip(&self.places).filter_map(|(outcome, place)| {
+            let rule = rule(Some(outcome.rule), place.as_ref())?;
+            Some(ConditionLine { rule, route: outcome.route, outcome: outcome_name(outcome).to_owned() })
+        });
+        let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_owned);
+        Line {
+            time: decision.at.to_string(),
+            decision_id: self.id.map(|id| id.to_string()),
+            request_id: self.request_id.as_deref().map(str::to_owned),
+            verdict: if decision.is_allow() { "allow" } else { "deny" }.to_owned(),
+            policy_version: decision.policy.to_string(),
+            method: self.method.to_string(),
+            path: self.path.to_string(),
+            client_ip: self.client_ip.map(|ip| ip.to_string()),
+            token: self.principal.as_ref().map(TokenLine::of),
+            cause: self.cause.map(|cause| cause.to_string()),
+            rule: rule(decision.rule(), self.rule.as_ref()),
+            conditions: conditions.collect(),
+            headers: self.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            query: self.query.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+        }
+    }
+}
+
+impl TokenLine {
+    fn of(principal: &Principal) -> Self {
+        Self {
+            id: principal.id.get(),
+            name: principal.name.to_string(),
+            roles: principal.roles.iter().map(ToString::to_string).collect(),
+            created: principal.created.to_string(),
+        }
+    }
+}
+
+/// The value, if it is short enough; `Some(None)` where there is none.
+fn kept(value: Option<&str>) -> Option<Option<Box<str>>> {
+    match value {
+        Some(value) if value.len() > VALUE_MAX_BYTES => None,
+        value => Some(value.map(Box::from)),
+    }
+}
+
+const fn outcome_name(outcome: &ConditionOutcome) -> &'static str {
+    match outcome.result {
+        Ok(true) => "true",
+        Ok(false) => "false",
+        Err(_) => "failed",
+    }
+}
