@@ -2,6 +2,7 @@
 //! a resolved [`Config`] or every problem with its place.
 
 mod check;
+mod decision_log;
 mod declared;
 mod duration;
 mod error;
@@ -23,16 +24,17 @@ pub use duration::{
 pub use error::{ConfigError, ConfigErrors, Notice, PROBLEMS_MAX, Problem, Warning};
 pub use files::{Contents, VariableError, Variables, read};
 pub use keys::{
-    CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, FILES_VARIABLE, KEYS, Key, Kind, LIST_MAX_ITEMS, VARIABLE_PREFIX,
-    size,
+    CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, FILES_VARIABLE, KEYS, Key, Kind, LIST_MAX_ITEMS, LOGGED_NAMES_MAX,
+    VARIABLE_PREFIX, size,
 };
 pub use place::{Located, Origin, Place};
 pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
 pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
-pub use value::{PATH_MAX_BYTES, PERMISSION_MAX_BYTES};
+pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES};
 
 use crate::time::Timestamp;
 use crate::token::{RoleName, SecretKind, TokenDigest};
+use http::HeaderName;
 use node::Node;
 use reader::Reader;
 use std::collections::{BTreeSet, HashSet};
@@ -65,6 +67,8 @@ pub struct Config {
     pub policy_version_header: Located<bool>,
     /// The log.
     pub log: Log,
+    /// The log of decisions; `None` when there is none.
+    pub decision_log: Option<DecisionLog>,
     /// What the server allows a client.
     pub limits: Limits,
     /// Other names for predefined roles.
@@ -88,6 +92,21 @@ pub struct Log {
     pub format: Located<&'static str>,
     /// The least important level: `error`, `warn`, `info`, `debug` or `trace`.
     pub level: Located<&'static str>,
+}
+
+/// The log of decisions.
+#[derive(Debug)]
+pub struct DecisionLog {
+    /// The file.
+    pub file: Located<PathBuf>,
+    /// Whether decisions that allow are written as well.
+    pub allowed: bool,
+    /// The most bytes of the file.
+    pub max_bytes: usize,
+    /// The header fields whose values are written.
+    pub headers: Vec<HeaderName>,
+    /// The query parameters whose values are written.
+    pub query: Vec<String>,
 }
 
 /// What the server allows a client.
@@ -302,6 +321,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let reload_guard = reader.setting("rolegate.reload_guard", value::choice);
     let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
     let log = reader.log();
+    let decision_log = reader.decision_log();
     let limits = reader.limits();
     let aliases = reader.aliases();
     let custom_roles = reader.custom_roles();
@@ -318,6 +338,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         reload_guard: reload_guard?,
         policy_version_header: policy_version_header?,
         log: log?,
+        decision_log: decision_log?,
         limits: limits?,
         aliases,
         custom_roles,

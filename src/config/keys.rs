@@ -16,6 +16,9 @@ pub const CUSTOM_ROLES_MAX: usize = 256;
 /// The most names in a list of the configuration.
 pub const LIST_MAX_ITEMS: usize = 256;
 
+/// The most header fields, and the most query parameters, whose values the decision log holds.
+pub const LOGGED_NAMES_MAX: usize = 16;
+
 /// One key.
 #[derive(Debug, PartialEq)]
 pub struct Key {
@@ -40,6 +43,8 @@ pub enum Kind {
     Blocks,
     /// A list of names.
     Names,
+    /// A list of a few names, at most so many.
+    FewNames(usize),
     /// A list of the roles of a token.
     Roles,
     /// A list of files and folders.
@@ -127,6 +132,37 @@ pub const KEYS: &[Key] = &[
         Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
         Some("info"),
         "The least important lines that are written.",
+    ),
+    key("rolegate.decision_log", Kind::Block, None, "The log of decisions, one JSON object a line."),
+    key(
+        "rolegate.decision_log.file",
+        Kind::Path,
+        Some("no decision log"),
+        "The file to which decisions are appended.",
+    ),
+    key(
+        "rolegate.decision_log.decisions",
+        Kind::Choice(&["denials", "all"]),
+        Some("denials"),
+        "Which decisions are written.",
+    ),
+    key(
+        "rolegate.decision_log.max_bytes",
+        Kind::Size(64 * 1024, 64 * 1024 * MIB),
+        Some("100 MiB"),
+        "Bytes of the file; a full one is renamed to the same name with `.1`, in the place of an earlier one.",
+    ),
+    key(
+        "rolegate.decision_log.headers",
+        Kind::FewNames(LOGGED_NAMES_MAX),
+        Some("none"),
+        "Header fields whose values are written.",
+    ),
+    key(
+        "rolegate.decision_log.query",
+        Kind::FewNames(LOGGED_NAMES_MAX),
+        Some("none"),
+        "Query parameters whose values are written.",
     ),
     key("rolegate.limits", Kind::Block, None, "What the server allows a client."),
     key(
@@ -334,6 +370,7 @@ impl Kind {
                 | Self::Named
                 | Self::Blocks
                 | Self::Names
+                | Self::FewNames(_)
                 | Self::Roles
                 | Self::Paths
                 | Self::NoEffect
@@ -352,6 +389,7 @@ impl Kind {
             Self::Named => format!("a map of at most {CUSTOM_ROLES_MAX} names"),
             Self::Blocks => format!("a list of at most {DECLARED_TOKENS_MAX} maps"),
             Self::Names => format!("a list of at most {LIST_MAX_ITEMS} names"),
+            Self::FewNames(most) => format!("a list of at most {most} names"),
             Self::Roles => format!("a list of at most {ROLES_PER_TOKEN_MAX} roles"),
             Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
             Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),

@@ -86,7 +86,11 @@ impl Reader<'_> {
         let (key, node) = (find(key)?, node?);
         let Content::List(items) = &node.content else { return None };
         let origin = Origin::from(node.place.clone());
-        let most = if key.kind == Kind::Roles { ROLES_PER_TOKEN_MAX } else { LIST_MAX_ITEMS };
+        let most = match key.kind {
+            Kind::Roles => ROLES_PER_TOKEN_MAX,
+            Kind::FewNames(most) => most,
+            _ => LIST_MAX_ITEMS,
+        };
         if items.len() > most {
             self.bad(path, &origin, format!("this must be {}, and has {}", key.kind.describe(), items.len()));
             return None;

@@ -3,8 +3,10 @@
 use super::duration::parse_duration;
 use super::error::shown;
 use super::keys::{Key, Kind, size};
+use crate::request::is_credential;
 use crate::time::Timestamp;
 use crate::token::{NAME_MAX_BYTES, RoleName, TokenDigest};
+use http::HeaderName;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use std::time::Duration;
 pub const PATH_MAX_BYTES: usize = 4096;
 /// The longest name of a permission, in bytes.
 pub const PERMISSION_MAX_BYTES: usize = 256;
+/// The longest name of a query parameter, in bytes.
+pub const PARAMETER_MAX_BYTES: usize = 256;
 
 pub(super) fn address(_: &Key, text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
@@ -104,6 +108,23 @@ fn refuse_variable(text: &str) -> Result<(), String> {
 
 pub(super) fn role(_: &Key, text: &str) -> Result<RoleName, String> {
     RoleName::parse(text).map_err(|wrong| format!("`{}`: {wrong}", shown(text)))
+}
+
+/// The name of a header field that may be written to a log.
+pub(super) fn logged_header(_: &Key, text: &str) -> Result<HeaderName, String> {
+    if is_credential(text) {
+        return Err(format!("`{}` carries credentials, and no log may hold any", shown(text)));
+    }
+    text.parse().map_err(|_| format!("`{}` is no name of a header field", shown(text)))
+}
+
+/// The name of a query parameter.
+pub(super) fn parameter(_: &Key, text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > PARAMETER_MAX_BYTES || text.contains(char::is_control) {
+        let reason = format!("a query parameter's name has 1 to {PARAMETER_MAX_BYTES} bytes");
+        return Err(format!("`{}`: {reason}", shown(text)));
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn permission(_: &Key, text: &str) -> Result<String, String> {

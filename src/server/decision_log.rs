@@ -128,7 +128,7 @@ impl DecisionLog {
 }
 
 impl Observe for DecisionLog {
-    fn decided(&self, request: &Request, answer: &Answer, policies: &PolicySet) {
+    fn decided(&self, request: &Request, answer: &Answer, policies: &Arc<PolicySet>) {
         if matches!(answer, Answer::Permitted(_)) && !self.what.allowed {
             return;
         }

@@ -6,7 +6,7 @@ use crate::audit::file::Visible;
 use crate::decision::{ConditionOutcome, Decision, RuleId};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
-use crate::policy::{Location, PolicySet};
+use crate::policy::PolicySet;
 use crate::request::Request;
 use crate::token::Principal;
 use crate::tokens::Unauthenticated;
@@ -30,9 +30,7 @@ pub(super) struct Entry {
     principal: Option<Principal>,
     cause: Option<Unauthenticated>,
     decision: Decision,
-    rule: Option<Location>,
-    /// Where the rules of the conditions stand, in their order.
-    places: Vec<Option<Location>>,
+    policies: Arc<PolicySet>,
     headers: Vec<(HeaderName, Option<Box<str>>)>,
     query: Vec<(Arc<str>, Option<Box<str>>)>,
 }
@@ -86,7 +84,7 @@ pub(super) struct ConditionLine {
 }
 
 impl Entry {
-    pub(super) fn of(request: &Request, answer: &Answer, policies: &PolicySet, what: &What) -> Self {
+    pub(super) fn of(request: &Request, answer: &Answer, policies: &Arc<PolicySet>, what: &What) -> Self {
         let (id, principal, cause, decision) = match answer {
             Answer::Permitted(permit) => (None, permit.principal().cloned(), None, permit.decision()),
             Answer::Forbidden(denied) => {
@@ -94,8 +92,6 @@ impl Entry {
             }
             Answer::Unauthenticated(denied) => (Some(denied.id), None, Some(denied.cause), &denied.decision),
         };
-        let place = |rule: RuleId| policies.rule(rule).map(|rule| rule.location.clone());
-        let places = decision.conditions.iter().map(|outcome| place(outcome.rule)).collect();
         let headers = what.headers.iter().filter_map(|name| {
             let value = request.header(name.as_str()).ok()?;
             Some((name.clone(), kept(value)?))
@@ -112,11 +108,10 @@ impl Entry {
             client_ip: request.client_ip(),
             principal,
             cause,
-            rule: decision.rule().and_then(place),
-            places,
             headers: headers.collect(),
             query: query.collect(),
             decision: decision.clone(),
+            policies: Arc::clone(policies),
         }
     }
 
@@ -135,11 +130,12 @@ impl Entry {
 
     fn line(&self) -> Line {
         let decision = &self.decision;
-        let rule = |number: Option<RuleId>, place: Option<&Location>| {
-            Some(RuleLine { place: place?.to_string(), number: number?.get() })
+        let rule = |rule: RuleId| {
+            let place = self.policies.rule(rule)?.location.to_string();
+            Some(RuleLine { place, number: rule.get() })
         };
-        let conditions = decision.conditions.iter().zip(&self.places).filter_map(|(outcome, place)| {
-            let rule = rule(Some(outcome.rule), place.as_ref())?;
+        let conditions = decision.conditions.iter().filter_map(|outcome| {
+            let rule = rule(outcome.rule)?;
             Some(ConditionLine { rule, route: outcome.route, outcome: outcome_name(outcome).to_owned() })
         });
         let text = |value: &Option<Box<str>>| value.as_deref().map(str::to_owned);
@@ -154,7 +150,7 @@ impl Entry {
             client_ip: self.client_ip.map(|ip| ip.to_string()),
             token: self.principal.as_ref().map(TokenLine::of),
             cause: self.cause.map(|cause| cause.to_string()),
-            rule: rule(decision.rule(), self.rule.as_ref()),
+            rule: decision.rule().and_then(rule),
             conditions: conditions.collect(),
             headers: self.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             query: self.query.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
