@@ -7,6 +7,7 @@ mod writer;
 
 pub use find::{FindError, Found, Past, find};
 pub use line::LINE_MAX_BYTES;
+pub use writer::older;
 
 use self::line::Entry;
 use self::writer::{Message, Shared};
@@ -147,3 +148,6 @@ impl Observe for DecisionLog {
     /// Nothing was decided.
     fn refused(&self, _: &Malformed) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 const STRONG: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
+const LOGGED: &str =
+    "rolegate:\n  policies: [policies/stackstate.rhai]\n  decision_log:\n    file: decisions.jsonl\n";
 const MINIMAL: &str = "rolegate:\n  policies: [policies/stackstate.rhai]\n";
 
 /// A configuration of files that are not on any disk.
@@ -717,6 +719,9 @@ mod overrides {
         let mut count = 0;
         for key in KEYS {
             let Some(variable) = key.variable() else { continue };
+            // What is said of a log that is in no file is an error.
+            let is_of_log = key.parent() == "rolegate.decision_log";
+            let world = if is_of_log { LOGGED } else { MINIMAL }.to_owned();
             let value = match &key.kind {
                 Kind::Address => "127.0.0.2:1".to_owned(),
                 Kind::Path | Kind::Paths => "elsewhere".to_owned(),
@@ -746,14 +751,19 @@ mod overrides {
                     );
                     least.to_string()
                 }
+                Kind::FewNames(most) => {
+                    let names = vec!["x"; most + 1].join(",");
+                    assert!(World::one(&world).variable(&variable, &names).load().is_err(), "{variable}");
+                    "x, y".to_owned()
+                }
                 other => panic!("{}: {other:?}", key.path),
             };
-            let config = World::one(MINIMAL).variable(&variable, &value).good();
+            let config = World::one(&world).variable(&variable, &value).good();
             let setting = config.settings.iter().find(|setting| setting.path == key.path).unwrap();
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 20);
+        assert_eq!(count, 25);
     }
 
     #[test]
@@ -797,6 +807,50 @@ mod overrides {
             })
             .collect();
         insta::assert_snapshot!(shown.join("\n"));
+    }
+}
+
+mod decision_log {
+    use super::{LOGGED, MINIMAL, World};
+
+    #[test]
+    fn decision_log_is_off_until_its_file_is_named() {
+        assert!(World::one(MINIMAL).good().decision_log.is_none());
+        let log = World::one(LOGGED).good().decision_log.unwrap();
+        assert_eq!((log.allowed, log.max_bytes), (false, 100 * 1024 * 1024));
+        assert!(log.headers.is_empty() && log.query.is_empty());
+        let text = format!(
+            "{LOGGED}    decisions: all\n    max_bytes: 1 MiB\n    headers: [X-Env]\n    query: [dry]\n"
+        );
+        let log = World::one(&text).good().decision_log.unwrap();
+        assert_eq!((log.allowed, log.max_bytes), (true, 1024 * 1024));
+        assert_eq!((log.headers[0].as_str(), log.query[0].as_str()), ("x-env", "dry"));
+        let log = World::one(MINIMAL)
+            .variable("ROLEGATE_DECISION_LOG_FILE", "d.jsonl")
+            .variable("ROLEGATE_DECISION_LOG_HEADERS", "x-env, x-team")
+            .good()
+            .decision_log
+            .unwrap();
+        assert_eq!(log.headers, ["x-env", "x-team"]);
+    }
+
+    #[test]
+    fn credentials_and_what_belongs_to_no_file_are_refused() {
+        for (more, part) in [
+            ("    headers: [Authorization]\n", "carries credentials"),
+            ("    headers: [x-env, x-api-key]\n", "carries credentials"),
+            ("    headers: [x env]\n", "is no name of a header field"),
+            ("    query: ['']\n", "1 to 256 bytes"),
+            ("    decisions: some\n", "one of `denials`, `all`"),
+            ("    max_bytes: 1\n", "is not between 64 KiB"),
+        ] {
+            let errors = World::one(&format!("{LOGGED}{more}")).errors();
+            assert!(errors.contains(part), "{more}: {errors}");
+        }
+        let cookie = World::one(LOGGED).variable("ROLEGATE_DECISION_LOG_HEADERS", "x-env,cookie").errors();
+        assert!(cookie.contains("`cookie` carries credentials"), "{cookie}");
+        let missing = World::one(&format!("{MINIMAL}  decision_log:\n    decisions: all\n")).errors();
+        assert!(missing.contains("`rolegate.decision_log.file` is missing"), "{missing}");
     }
 }
 

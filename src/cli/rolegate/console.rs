@@ -100,6 +100,13 @@ impl Console<'_> {
         let _ = writeln!(self.err, "{text}");
     }
 
+    /// How far long work is, on one line of a terminal that goes away with the next word. Nobody else is told.
+    pub(super) fn progress(&mut self, text: impl Display) {
+        if self.colours {
+            let _ = write!(self.err, "\r\u{1b}[K{text}").and_then(|()| self.err.flush());
+        }
+    }
+
     fn tell(&mut self, colour: &str, label: &str, text: impl Display) {
         let _ = if self.colours {
             writeln!(self.err, "{colour}{label}{PLAIN}: {text}")

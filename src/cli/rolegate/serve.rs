@@ -12,7 +12,8 @@ use crate::audit::file::FileAudit;
 use crate::config::{Config, ConfigErrors, Located, Log, Origin};
 use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
-use crate::server::{Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock};
+use crate::server::decision_log::{DecisionLogError, DecisionLogOptions};
+use crate::server::{DecisionLog, Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
@@ -52,6 +53,8 @@ enum Failure {
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error(transparent)]
+    Decisions(#[from] DecisionLogError),
+    #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
     Provision(#[from] ProvisionError),
@@ -64,6 +67,7 @@ struct Ready {
     listener: TcpListener,
     server: Server,
     reloading: Reloading,
+    decision_log: Option<DecisionLog>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -102,7 +106,12 @@ fn start(
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
     let code = runtime.block_on(async {
         let ready = prepare(&config, console).await?;
-        Ok(ready.serve().await)
+        let decision_log = ready.decision_log.clone();
+        let code = ready.serve().await;
+        if let Some(log) = decision_log {
+            log.flush();
+        }
+        Ok(code)
     });
     // A request that was dropped may still wait for the disk; the process does not wait for it.
     runtime.shutdown_timeout(ABANDONED);
@@ -119,6 +128,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let listener = listen(&config.listen).await?;
     let store = EmbeddedStore::open(&config.data_dir.value)?;
     let audit = FileAudit::open(&config.audit_file.value)?;
+    let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
     let clock = wall_clock();
     let told = policies::summary(&policies);
     let engine = Engine::open(Box::new(store), Box::new(audit), policies, clock())?;
@@ -129,6 +139,9 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let (folder, tokens) = (config.data_dir.value.display(), counted(engine.token_count(), "token"));
     console.line(format_args!("store      {folder} ({tokens})"));
     console.line(format_args!("audit      {}", config.audit_file.value.display()));
+    if let Some(log) = &config.decision_log {
+        console.line(format_args!("decisions  {}", log.file.value.display()));
+    }
     for report in provisioned {
         console.line(format_args!("tokens     {report}"));
     }
@@ -163,13 +176,17 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
         loader.shadow().count_in(&metrics);
         server = server.with_shadow(Arc::clone(loader.shadow()));
     }
-    Ok(Ready { listener, server, reloading, terminate, interrupt })
+    if let Some(log) = decision_log.clone() {
+        log.count_in(&metrics);
+        server = server.with_observer(Arc::new(log));
+    }
+    Ok(Ready { listener, server, reloading, decision_log, terminate, interrupt })
 }
 
 impl Ready {
     /// Serves until the first signal, and on until running requests are answered or the second signal comes.
     async fn serve(self) -> u8 {
-        let Self { listener, server, mut reloading, mut terminate, mut interrupt } = self;
+        let Self { listener, server, mut reloading, mut terminate, mut interrupt, .. } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             // An error is a sender that is gone, and that ends the server too.
@@ -230,6 +247,16 @@ fn names(sources: &[Source]) -> String {
     let names: Vec<&str> = sources.iter().take(SHOWN).map(|source| &*source.name).collect();
     let more = sources.len().saturating_sub(SHOWN);
     if more == 0 { names.join(", ") } else { format!("{} and {more} more", names.join(", ")) }
+}
+
+fn decision_log(said: &crate::config::DecisionLog) -> Result<DecisionLog, DecisionLogError> {
+    DecisionLog::open(DecisionLogOptions {
+        file: said.file.value.clone(),
+        allowed: said.allowed,
+        max_bytes: said.max_bytes as u64,
+        headers: said.headers.clone(),
+        query: said.query.iter().map(|name| Arc::from(name.as_str())).collect(),
+    })
 }
 
 fn limits(said: &crate::config::Limits) -> Limits {

@@ -89,7 +89,8 @@ impl Writer {
         }
     }
 
-    fn try_write(&mut self, bytes: &[u8]) -> Result<(), DecisionLogError> {
+    /// Appends to the file, which is renamed before when it is full.
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> Result<(), DecisionLogError> {
         let length = bytes.len() as u64;
         // Moved away, as log rotation does: it goes on in a new one.
         if self.file.as_ref().is_some_and(|open| !open.is_at(&self.path)) {
@@ -162,8 +163,16 @@ impl OpenFile {
     }
 }
 
-/// The name of the file that was full.
-pub(super) fn older(path: &Path) -> PathBuf {
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is just being started shares it for a moment. When
+        // this fails, the end of the process releases the lock.
+        let _ = self.file.unlock();
+    }
+}
+
+/// The name that a full log gets.
+pub fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     PathBuf::from(name)

@@ -2,13 +2,15 @@
 
 mod arguments;
 mod json;
+mod replay;
 
 use super::super::console::{Console, Mood};
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use super::{errors_json, load};
-use crate::policy::{PolicySet, Source};
+use crate::policy::{Explanation, PolicySet, Source};
 use crate::request::{Credential, Request};
+use crate::server::decision_log::FindError;
 use crate::server::wall_clock;
 use crate::store::StoreError;
 use crate::store::embedded::find_token;
@@ -18,6 +20,7 @@ use clap::Args;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::json;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,11 +34,25 @@ Exit codes:
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     /// The method, such as GET
-    #[arg(value_name = "METHOD", value_parser = arguments::method)]
-    method: Method,
+    #[arg(
+        value_name = "METHOD", value_parser = arguments::method,
+        required_unless_present = "decision", requires = "target"
+    )]
+    method: Option<Method>,
     /// The path, with a query if a condition reads one
-    #[arg(value_name = "PATH")]
-    target: String,
+    #[arg(value_name = "PATH", required_unless_present = "decision")]
+    target: Option<String>,
+    /// Instead of a request: a decision that a server made, by its id or the id of its request
+    #[arg(
+        long, value_name = "ID", requires = "log",
+        conflicts_with_all = [
+            "method", "target", "roles", "token_id", "token_name", "token_created", "headers", "client_ip", "time"
+        ]
+    )]
+    decision: Option<String>,
+    /// The decision log in which it stands
+    #[arg(long, value_name = "FILE", requires = "decision", conflicts_with_all = ["method", "target"])]
+    log: Option<PathBuf>,
     /// A role of the token; may be given several times
     #[arg(short, long = "role", value_name = "ROLE", value_parser = arguments::role)]
     roles: Vec<RoleName>,
@@ -81,6 +98,12 @@ enum Failure {
     Store(StoreError),
     #[error("the token store in `{}` has no token {id}: say the roles that it had with `--role`", folder.display())]
     NoToken { id: TokenId, folder: PathBuf },
+    #[error("cannot read the decision log `{}`: {source}", path.display())]
+    Log { path: PathBuf, source: io::Error },
+    #[error("`{}`: {source}", path.display())]
+    Past { path: PathBuf, source: FindError },
+    #[error("the decision log `{}` has no decision `{}`{hint}", path.display(), id.escape_debug())]
+    NoDecision { id: String, path: PathBuf, hint: String },
     #[error(
         "a token is a secret and has no place here: say its id with `--token-id`, or its roles with `--role`"
     )]
@@ -124,14 +147,21 @@ fn explain(
     surroundings: &Surroundings,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
+    if let (Some(id), Some(log)) = (&arguments.decision, &arguments.log) {
+        return replay::replay(arguments, id, log, surroundings, console);
+    }
     let now = arguments.time.unwrap_or_else(|| wall_clock()());
-    let request = match arguments.request() {
+    let (Some(method), Some(target)) = (&arguments.method, &arguments.target) else {
+        // Only a decision that was made does without them.
+        return Ok(());
+    };
+    let request = match arguments.request(method, target) {
         Ok(request) if !matches!(request.credential(), Credential::Missing) => {
             return Err(Failure::Credential);
         }
         Ok(request) => request,
         Err(reason) => {
-            tell_refusal(arguments, &reason, console);
+            tell_refusal(arguments.output, (method, target), &reason, console);
             return Ok(());
         }
     };
@@ -142,14 +172,14 @@ fn explain(
 }
 
 /// A request that two programs could read differently is answered before any policy is asked.
-fn tell_refusal(arguments: &Arguments, reason: &str, console: &mut Console<'_>) {
-    if arguments.output == Format::Json {
+fn tell_refusal(output: Format, (method, target): (&Method, &str), reason: &str, console: &mut Console<'_>) {
+    if output == Format::Json {
         let refusal = json!({ "decision": "refused", "status": 400, "reason": reason });
         console.print(&format!("{refusal:#}\n"));
         return;
     }
     let word = console.painted(Mood::Bad, "refused");
-    console.line(format_args!("{word}: {} {}, with 400", arguments.method, arguments.target.escape_debug()));
+    console.line(format_args!("{word}: {method} {}, with 400", target.escape_debug()));
     console.line(format_args!("  {reason}"));
     console.line("  no policy is asked about such a request, whoever makes it");
 }
@@ -171,6 +201,14 @@ fn show(
         console.print(&format!("{shown:#}\n"));
         return;
     }
+    print(&explanation, sources, console);
+    if let Some(expired) = &known.expired {
+        console.line(format_args!("\n{expired}"));
+    }
+}
+
+/// The text of an explanation, with its first word in colour.
+fn print(explanation: &Explanation<'_>, sources: &[Source], console: &mut Console<'_>) {
     let text = explanation.with_sources(sources).to_string();
     let mood = if explanation.decision.is_allow() { Mood::Good } else { Mood::Bad };
     match text.split_once(':') {
@@ -180,14 +218,11 @@ fn show(
         }
         None => console.line(text),
     }
-    if let Some(expired) = &known.expired {
-        console.line(format_args!("\n{expired}"));
-    }
 }
 
 impl Arguments {
     /// The request, or why the gate refuses it.
-    fn request(&self) -> Result<Request, Arc<str>> {
+    fn request(&self, method: &Method, target: &str) -> Result<Request, Arc<str>> {
         let mut headers: HeaderMap = HeaderMap::new();
         for (name, value) in &self.headers {
             headers.append(name, value.clone());
@@ -195,7 +230,7 @@ impl Arguments {
         if !headers.contains_key(HOST) {
             headers.insert(HOST, HeaderValue::from_static("localhost"));
         }
-        crate::policy::cases::read_request(self.method.clone(), &self.target, headers, self.client_ip)
+        crate::policy::cases::read_request(method.clone(), target, headers, self.client_ip)
     }
 
     fn known(&self, surroundings: &Surroundings, now: Timestamp) -> Result<Known, Failure> {

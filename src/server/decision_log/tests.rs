@@ -1,0 +1,202 @@
+//! What is written, what is lost, and that nobody waits.
+
+use super::*;
+use crate::audit::MemoryAudit;
+use crate::engine::Engine;
+use crate::path::CanonicalPath;
+use crate::policy::{RoleBindings, ScriptLimits, Source};
+use crate::request::{Credential, RequestParts};
+use crate::store::memory::MemoryStore;
+use crate::time::Timestamp;
+use http::{HeaderMap, Method};
+use std::fs;
+use std::path::Path;
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const POLICY: &str =
+    "open(\"GET /open\"); open(\"GET /dry\").when(|request| request.query(\"dry\") == \"1\");
+    open(\"GET /bad\").when(|request| throw request.header(\"x-user\"));";
+
+fn engine() -> Engine {
+    let source = Source { name: Arc::from("p.rhai"), text: POLICY.to_owned() };
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap();
+    Engine::open(Box::new(MemoryStore::default()), Box::new(MemoryAudit::default()), policies, NOW).unwrap()
+}
+
+fn request(path: &str, query: &str, headers: &[(&'static str, &str)]) -> Request {
+    let fields = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+    Request::from(RequestParts {
+        method: Method::GET,
+        path: CanonicalPath::parse(path).unwrap(),
+        query: (!query.is_empty()).then(|| query.into()),
+        headers: HeaderMap::from_iter(fields),
+        host: None,
+        client_ip: Some("192.0.2.1".parse().unwrap()),
+        credential: Credential::Missing,
+        id: Some(Arc::from("request-1")),
+    })
+}
+
+fn options(file: &Path) -> DecisionLogOptions {
+    DecisionLogOptions {
+        file: file.to_owned(),
+        allowed: false,
+        max_bytes: 1024 * 1024,
+        headers: vec![HeaderName::from_static("x-env")],
+        query: vec![Arc::from("dry"), Arc::from("long")],
+    }
+}
+
+/// Decides the request and tells the log; gives the id of a denial.
+fn decide(engine: &Engine, log: &DecisionLog, request: &Request) -> Option<String> {
+    let policies = engine.policies();
+    let answer = engine.check_by(&policies, request, NOW);
+    log.decided(request, &answer, &policies);
+    match answer {
+        Answer::Permitted(_) => None,
+        Answer::Unauthenticated(denied) => Some(denied.id.to_string()),
+        Answer::Forbidden(denied) => Some(denied.id.to_string()),
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    String::from_utf8(fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn denials_are_written_with_what_the_operator_asks_for_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let (engine, log) = (engine(), DecisionLog::open(options(&file)).unwrap());
+    let long = format!("dry=0&long={}&secret=s3", "x".repeat(VALUE_MAX_BYTES + 1));
+    let id = decide(&engine, &log, &request("/dry", &long, &[("x-env", "prod"), ("x-user", "s4")])).unwrap();
+    assert_eq!(decide(&engine, &log, &request("/open", "", &[])), None);
+    decide(&engine, &log, &request("/bad", "", &[("x-user", "s4")])).unwrap();
+    log.flush();
+    let text = text_of(&file).replace(&engine.policies().version().to_string(), "VERSION");
+    let series = id.split('-').next().unwrap();
+    insta::assert_snapshot!(text.replace(series, "SERIES"));
+    assert_eq!((log.lost(), log.shared.written.get()), (0, 2));
+}
+
+#[test]
+fn allowed_decisions_are_written_on_demand_and_found_by_their_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let log = DecisionLog::open(DecisionLogOptions { allowed: true, ..options(&file) }).unwrap();
+    decide(&engine(), &log, &request("/dry", "dry=1", &[]));
+    log.flush();
+    let text = fs::read(&file).unwrap();
+    let past = find(text.as_slice(), "request-1", |_| {}).unwrap().past.unwrap();
+    assert!(past.is_allow && past.decision_id.is_none() && past.outcomes[0].result == Ok(true));
+    assert_eq!(past.request.query_parameter("dry").unwrap().as_deref(), Some("1"));
+    let knows = |fact| past.knows(&fact);
+    use crate::policy::Fact;
+    assert!(knows(Fact::Query("dry".into())) && knows(Fact::Header("X-Env".into())) && knows(Fact::Path));
+    assert!(!knows(Fact::Query("other".into())) && !knows(Fact::Header("x-user".into())));
+    assert!(!knows(Fact::Call("f()".into())));
+}
+
+#[test]
+fn queue_that_is_full_loses_decisions_and_counts_them() {
+    let (messages, received) = sync_channel(2);
+    let what = What { allowed: false, headers: Vec::new(), query: Vec::new() };
+    let log = DecisionLog { messages, shared: Arc::default(), what: Arc::new(what) };
+    let engine = engine();
+    for lost in [0, 0, 1, 2] {
+        decide(&engine, &log, &request("/x", "", &[]));
+        assert_eq!(log.lost(), lost);
+    }
+    // Nobody waits for a flush that cannot come.
+    log.flush();
+    drop(received);
+    decide(&engine, &log, &request("/x", "", &[]));
+    assert_eq!(log.lost(), 3);
+}
+
+#[test]
+fn full_file_is_renamed_and_a_new_one_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let mut writer = writer::Writer::open(file.clone(), 10, Arc::default()).unwrap();
+    let mut write = |text: &str| {
+        writer.try_write(text.as_bytes()).unwrap();
+        let read = |path: &Path| if path.exists() { text_of(path) } else { String::new() };
+        (read(&file), read(&older(&file)))
+    };
+    assert_eq!(write("one-\n"), ("one-\n".into(), String::new()));
+    // What just fits is no reason to begin a new file.
+    assert_eq!(write("two-\n"), ("one-\ntwo-\n".into(), String::new()));
+    assert_eq!(write("3\n"), ("3\n".into(), "one-\ntwo-\n".into()));
+    assert_eq!(write("longer than all\n"), ("longer than all\n".into(), "3\n".into()));
+}
+
+#[test]
+fn file_that_was_moved_away_or_cannot_be_written_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let (engine, log) = (engine(), DecisionLog::open(options(&file)).unwrap());
+    let write = || {
+        decide(&engine, &log, &request("/x", "", &[]));
+        log.flush();
+    };
+    write();
+    fs::rename(&file, folder.path().join("moved")).unwrap();
+    write();
+    assert_eq!(text_of(&file).lines().count(), 1);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    write();
+    write();
+    assert_eq!(log.lost(), 2);
+    fs::remove_dir(&file).unwrap();
+    write();
+    assert_eq!((text_of(&file).lines().count(), log.lost()), (1, 2));
+}
+
+#[test]
+fn line_that_was_cut_short_is_ended_and_a_second_writer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    fs::write(&file, "{\"time\":\"20").unwrap();
+    let (engine, log) = (engine(), DecisionLog::open(options(&file)).unwrap());
+    assert!(matches!(DecisionLog::open(options(&file)), Err(DecisionLogError::InUse { .. })));
+    let id = decide(&engine, &log, &request("/x", "", &[])).unwrap();
+    log.flush();
+    let text = fs::read(&file).unwrap();
+    assert!(find(text.as_slice(), &id, |_| {}).unwrap().past.is_some());
+    assert!(matches!(
+        DecisionLog::open(options(folder.path())),
+        Err(DecisionLogError::Io { action: "open", .. })
+    ));
+}
+
+#[test]
+fn lines_are_read_up_to_the_limit_and_longer_ones_are_passed_over() {
+    let line = |padding: usize| format!("{{\"time\":{}}}\n", "x".repeat(padding)).into_bytes();
+    let overhead = line(0).len() - 1;
+    let odd = |padding| find(line(padding).as_slice(), "id", |_| {}).unwrap().odd_lines;
+    assert_eq!(odd(LINE_MAX_BYTES - overhead), 0);
+    assert_eq!(odd(LINE_MAX_BYTES - overhead + 1), 1);
+    let found = find(&b"{\"time\":\"2"[..], "id", |_| {}).unwrap();
+    assert_eq!((found.odd_lines, found.is_torn), (0, true));
+    assert!(!find(&b""[..], "", |_| {}).unwrap().is_torn);
+}
+
+#[test]
+fn decision_that_cannot_be_is_an_error_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let (engine, log) = (engine(), DecisionLog::open(options(&file)).unwrap());
+    let id = decide(&engine, &log, &request("/x", "", &[])).unwrap();
+    log.flush();
+    let text = text_of(&file);
+    for (from, to) in
+        [("\"/x\"", "\"/../x\""), ("\"GET\"", "\"G T\""), ("192.0.2.1", "here"), ("2023-", "x-")]
+    {
+        let altered = format!("\n{}", text.replace(from, to));
+        assert_ne!(altered.trim_start(), text);
+        let wrong = find(altered.as_bytes(), &id, |_| {}).unwrap_err();
+        assert!(matches!(wrong, FindError::Content { line: 2, .. }), "{wrong}");
+    }
+}
