@@ -130,7 +130,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
     match console.unwritten() {
         Some(reason) => {
             console.error(format_args!("cannot write to standard output: {reason}"));
-            FAILED
+            code.max(FAILED)
         }
         None => code,
     }

@@ -7,6 +7,7 @@ mod claims;
 mod cover;
 mod point;
 mod subjects;
+mod words;
 
 use super::PolicySet;
 use super::declaration::Subject;
@@ -20,7 +21,6 @@ use claims::{Claims, OLD};
 use cover::Cover;
 use point::{Active, Finding};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use subjects::{SubjectSet, Subjects};
 
 /// Everything that differs between two policy sets.
@@ -131,29 +131,6 @@ impl Diff {
     /// All subjects that were compared.
     pub fn subjects(&self) -> &[Subject] {
         &self.subjects
-    }
-
-    /// The subjects of a region in words.
-    pub fn who(&self, region: &Region) -> String {
-        let is_in = |subject: &Subject| region.subjects.contains(subject);
-        let roles = |is_wanted: bool| {
-            let roles = self.subjects.iter().filter(move |subject| is_in(subject) == is_wanted);
-            let names = roles.filter_map(|subject| match subject {
-                Subject::Role(role) => Some(role.as_str()),
-                Subject::Anyone | Subject::Authenticated => None,
-            });
-            names.collect::<Vec<_>>().join(", ")
-        };
-        let (no_token, any_token) = (is_in(&Subject::Anyone), is_in(&Subject::Authenticated));
-        let named = match (no_token, any_token) {
-            (true, true) => "everyone",
-            (false, true) => "every token",
-            (true, false) if roles(true).is_empty() => return "a request without a token".to_owned(),
-            (true, false) => return format!("a request without a token, {}", roles(true)),
-            (false, false) => return roles(true),
-        };
-        let others = roles(false);
-        if others.is_empty() { named.to_owned() } else { format!("{named} but {others}") }
     }
 }
 
@@ -288,18 +265,5 @@ impl Comparison {
         let witness = classes.min_by_key(|class| class.matching().len())?.witness().clone();
         let subjects = subjects.iter().filter_map(|subject| self.subjects.get(subject)).cloned().collect();
         Some(Region { change, subjects, methods, pattern, except, witness, old, new })
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Gains => "gains",
-            Self::GainsConditionally => "gains under conditions",
-            Self::Widens => "may gain, by other conditions,",
-            Self::WithOtherRoles => "may gain, beside other roles,",
-            Self::Narrows => "is narrowed by conditions on",
-            Self::Loses => "loses",
-        })
     }
 }

@@ -1,6 +1,7 @@
 //! `policy`: what operators ask about policies, and what those commands share.
 
 mod check;
+mod diff;
 mod explain;
 mod routes;
 mod test;
@@ -11,6 +12,7 @@ use super::settings::{FileArguments, Surroundings};
 use super::show::told;
 use super::{EXIT_CODES, FAILED};
 use crate::config::{ConfigError, ConfigErrors};
+use crate::policy::diff::DiffError;
 use crate::policy::matrix::MatrixError;
 use crate::policy::{Location, PolicyErrors, PolicySet, RoleBindings, Source};
 use crate::token::RoleName;
@@ -32,6 +34,12 @@ pub(super) enum PolicyCommand {
     /// --openapi are unreached-route, open-route and unmatched-rule.
     #[command(after_help = EXIT_CODES)]
     Check(check::Arguments),
+    /// Tell exactly what changes from one policy to another: for whom, with which methods, on which paths
+    ///
+    /// Every role is compared, and requests with no token and with a token of no role, over the whole space of paths.
+    /// Only with --config, the roles that a configuration adds are added to both.
+    #[command(after_help = diff::EXIT_CODES)]
+    Diff(diff::Arguments),
     /// Tell which rules decide a request, and which nearly do and why not
     ///
     /// Without --role and --token-id, the request has no token. Nothing is changed, and nothing is asked of a server.
@@ -58,6 +66,8 @@ pub(super) enum Failure {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Diff(#[from] DiffError),
+    #[error(transparent)]
     Matrix(#[from] MatrixError),
     #[error("{0}")]
     Role(String),
@@ -68,6 +78,7 @@ pub(super) enum Failure {
 pub(super) fn run(command: &PolicyCommand, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     match command {
         PolicyCommand::Check(arguments) => check::run(arguments, surroundings, console),
+        PolicyCommand::Diff(arguments) => diff::run(arguments, surroundings, console),
         PolicyCommand::Explain(arguments) => explain::run(arguments, surroundings, console),
         PolicyCommand::Routes(arguments) => routes::run(arguments, surroundings, console),
         PolicyCommand::Test(arguments) => test::run(arguments, surroundings, console),

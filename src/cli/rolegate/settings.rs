@@ -62,6 +62,11 @@ impl ConfigArguments {
 }
 
 impl FileArguments {
+    /// Whether any file was named as an argument.
+    pub(super) fn is_given(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// The files that are read.
     pub(super) fn names(&self, surroundings: &Surroundings) -> Vec<PathBuf> {
         if !self.files.is_empty() {
