@@ -267,3 +267,6 @@ impl Comparison {
         Some(Region { change, subjects, methods, pattern, except, witness, old, new })
     }
 }
+
+#[cfg(test)]
+mod tests;

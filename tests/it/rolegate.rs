@@ -1,5 +1,6 @@
 //! `rolegate` as its operator meets it: the program itself, run with arguments, environment and files.
 
+mod policy_diff;
 mod policy_test;
 mod reload;
 #[cfg(unix)]

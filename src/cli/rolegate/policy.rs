@@ -38,7 +38,7 @@ pub(super) enum PolicyCommand {
     ///
     /// Every role is compared, and requests with no token and with a token of no role, over the whole space of paths.
     /// Only with --config, the roles that a configuration adds are added to both.
-    #[command(after_help = diff::EXIT_CODES)]
+    #[command(after_help = diff::EXIT_CODES, mut_arg("files", |files| files.help(diff::CONFIG_HELP).long_help(None)))]
     Diff(diff::Arguments),
     /// Tell which rules decide a request, and which nearly do and why not
     ///

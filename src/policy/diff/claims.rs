@@ -223,7 +223,7 @@ impl<T: Eq + Hash> Numbers<T> {
 
 impl Pattern {
     /// The same set of paths, without names.
-    fn unnamed(&self) -> Self {
+    pub(super) fn unnamed(&self) -> Self {
         let segment = |segment: &Segment| match segment {
             Segment::Any(_) => Segment::Any(None),
             Segment::Literal(text) => Segment::Literal(Arc::clone(text)),

@@ -52,7 +52,11 @@ impl<'c> Cover<'c> {
             let Some(shown) = self.patterns.get(pattern) else { continue };
             let piece = self.piece(shown, all, &outside, target);
             let hits = piece.classes.iter().filter(|class| rest.contains(class)).count();
-            if hits > piece.except.len() || (hits > 0 && piece.except.len() < 2) {
+            // Where everything else below the pattern changes, no other one tells it.
+            let plain = shown.unnamed();
+            let mut classes = piece.classes.iter().filter_map(|class| self.class(*class));
+            let is_needed = classes.any(|class| *class.pattern() == plain);
+            if hits > 0 && (is_needed || piece.except.len() < hits.max(2)) {
                 rest.retain(|class| piece.classes.binary_search(class).is_err());
                 pieces.push(piece);
             }

@@ -30,6 +30,9 @@ Exit codes:
   3  access is gained, or may be
   4  not compared: policies do not load, or their wildcards overlap too much";
 
+pub(super) const CONFIG_HELP: &str =
+    "A configuration file whose roles are added to both; give several, and each is laid over those before it";
+
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
     /// The policies as they are: a file, or a folder
@@ -115,17 +118,28 @@ fn print(console: &mut Console<'_>, both: &Both, diff: &Diff) {
         };
         let sign = console.painted(mood, sign);
         console.line(format_args!("{sign} {}", diff.sentence(region)));
-        console.line(format_args!("    such as {}", region.request()));
+        let request = region.request();
+        if request != region.route() {
+            console.line(format_args!("    such as {request}"));
+        }
         for (label, places) in
             [("was by", &region.old), ("now by", &region.new)].iter().zip(both).filter_map(named)
         {
             console.line(format_args!("    {label} {places}"));
         }
     }
+    console.line(summary(diff));
+}
+
+fn summary(diff: &Diff) -> String {
+    let all = diff.regions().len();
     let gains = diff.regions().iter().filter(|region| region.change.is_gain()).count();
-    match diff.regions().len() {
-        0 => console.line("nothing changes"),
-        all => console.line(format_args!("{}: {gains} of them gain access, or may", counted(all, "change"))),
+    let changes = counted(all, "change");
+    match gains {
+        _ if all == 0 => "nothing changes".to_owned(),
+        0 => format!("{changes}: no access is gained"),
+        _ if gains == all => format!("{changes}: access is gained, or may be"),
+        _ => format!("{changes}: access is gained, or may be, in {gains} of them"),
     }
 }
 
