@@ -1,5 +1,6 @@
 //! Everything that is tested from outside: one binary, one module a subject.
 
+mod allocations;
 mod conditions;
 #[cfg(feature = "config")]
 mod config;
