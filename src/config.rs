@@ -32,6 +32,7 @@ pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
 pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
 pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES};
 
+use crate::policy;
 use crate::time::Timestamp;
 use crate::token::{RoleName, SecretKind, TokenDigest};
 use http::HeaderName;
@@ -61,6 +62,8 @@ pub struct Config {
     pub shadow_policies: Vec<Located<PathBuf>>,
     /// Whether policies are loaded anew when their files change.
     pub watch_policies: Located<bool>,
+    /// What the policies may use while they are loaded.
+    pub policy_limits: policy::Limits,
     /// Whether a reload that opens a route is refused: `off` or `refuse-gains`.
     pub reload_guard: Located<&'static str>,
     /// Whether answers name the version of the policies.
@@ -318,6 +321,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let policies = reader.policies();
     let shadow_policies = reader.shadow_policies();
     let watch_policies = reader.setting("rolegate.watch_policies", value::switch);
+    let policy_limits = reader.policy_limits();
     let reload_guard = reader.setting("rolegate.reload_guard", value::choice);
     let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
     let log = reader.log();
@@ -335,6 +339,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         policies: policies?,
         shadow_policies: shadow_policies?,
         watch_policies: watch_policies?,
+        policy_limits: policy_limits?,
         reload_guard: reload_guard?,
         policy_version_header: policy_version_header?,
         log: log?,

@@ -5,6 +5,7 @@ use super::node::Content;
 use super::place::{Located, Origin};
 use super::reader::Reader;
 use super::{Limits, Log, SettingValue, value};
+use crate::policy;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,6 +73,26 @@ impl Reader<'_> {
         let format = self.setting("rolegate.log.format", value::choice);
         let level = self.setting("rolegate.log.level", value::choice);
         Some(Log { format: format?, level: level? })
+    }
+
+    pub(super) fn policy_limits(&mut self) -> Option<policy::Limits> {
+        let operations = self.setting("rolegate.policy_limits.operations", value::count);
+        let time = self.setting("rolegate.policy_limits.time", value::duration);
+        let functions = self.setting("rolegate.policy_limits.functions", value::count);
+        let tokens = self.setting("rolegate.policy_limits.tokens", value::count);
+        let list_items = self.setting("rolegate.policy_limits.list_items", value::count);
+        let map_entries = self.setting("rolegate.policy_limits.map_entries", value::count);
+        let string_bytes = self.setting("rolegate.policy_limits.string_bytes", value::bytes);
+        Some(policy::Limits {
+            operations: u64::try_from(operations?.value).unwrap_or(u64::MAX),
+            time: time?.value,
+            functions: functions?.value,
+            tokens: tokens?.value,
+            list_items: list_items?.value,
+            map_entries: map_entries?.value,
+            string_bytes: string_bytes?.value,
+            ..policy::Limits::LOAD
+        })
     }
 
     pub(super) fn limits(&mut self) -> Option<Limits> {

@@ -462,6 +462,36 @@ mod keys {
     }
 
     #[test]
+    fn limits_of_policies_are_those_of_loading_unless_said() {
+        let limits = World::one(MINIMAL).good().policy_limits;
+        assert_eq!(limits, rolegate::policy::Limits::LOAD);
+        let text = format!(
+            "{MINIMAL}  policy_limits: {{operations: 1000000000, time: 10m, functions: 1, list_items: 7, string_bytes: 64 MiB}}\n"
+        );
+        let limits = World::one(&text).good().policy_limits;
+        assert_eq!((limits.operations, limits.time), (1_000_000_000, Duration::from_secs(600)));
+        assert_eq!((limits.functions, limits.list_items, limits.string_bytes), (1, 7, 64 << 20));
+        assert_eq!(limits.tokens, rolegate::policy::Limits::LOAD.tokens);
+    }
+
+    #[test]
+    fn limits_of_policies_have_bounds() {
+        for (key, value) in [
+            ("operations", "1000000001"),
+            ("time", "601s"),
+            ("functions", "1000001"),
+            ("tokens", "50000001"),
+            ("list_items", "1000001"),
+            ("map_entries", "100001"),
+            ("string_bytes", "65 MiB"),
+            ("functions", "0"),
+        ] {
+            let errors = World::one(&format!("{MINIMAL}  policy_limits: {{{key}: {value}}}\n")).errors();
+            assert!(errors.contains(key) && errors.contains(value), "{errors}");
+        }
+    }
+
+    #[test]
     fn input_in_messages_is_escaped_and_cut() {
         let errors = World::one(&format!("\"a\\x1b[31m{}\": 1\n", "x".repeat(200))).errors();
         assert!(errors.contains("`a\\u{1b}[31m") && errors.contains('…') && errors.len() < 200, "{errors}");
@@ -763,7 +793,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 25);
+        assert_eq!(count, 32);
     }
 
     #[test]

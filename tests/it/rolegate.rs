@@ -409,6 +409,19 @@ mod policies {
     }
 
     #[test]
+    fn limits_of_loading_are_those_of_the_configuration() {
+        let list = "let l = [\"GET /health\"]; for n in 0..2 { l.push(`GET /${n}`); } open(l);\n";
+        let policy = format!("role(\"reader\");\n{list}");
+        for command in ["check", "test"] {
+            for (items, code) in [("3", 0), ("2", 1)] {
+                let run = configured(&["policy", command], &policy).file("policy_test.yaml", CASES);
+                let told = run.variable("ROLEGATE_POLICY_LIMITS_LIST_ITEMS", items).told();
+                assert_eq!(told.code, Some(code), "{command} with {items}: {}{}", told.out, told.err);
+            }
+        }
+    }
+
+    #[test]
     fn check_says_which_files_cannot_be_read() {
         insta::assert_snapshot!(Run::new(&["policy", "check", "none.rhai"]).whole());
         insta::assert_snapshot!(Run::new(&["policy", "check", "."]).whole());

@@ -136,13 +136,14 @@ pub(super) fn sources(named: &[Named]) -> Result<Vec<Source>, LoadError> {
     Ok(sources)
 }
 
-/// Compiles policies on their own, without the roles of a configuration.
+/// Compiles policies within limits of loading.
 pub(super) fn compile(
     sources: &[Source],
     bindings: &RoleBindings,
+    load: &Limits,
     hear: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<PolicySet, PolicyErrors> {
-    let limits = ScriptLimits { printer: Printer::new(hear), ..ScriptLimits::default() };
+    let limits = ScriptLimits { load: load.clone(), printer: Printer::new(hear), ..ScriptLimits::default() };
     PolicySet::load(sources, bindings, &limits)
 }
 
@@ -150,6 +151,7 @@ pub(super) fn compile(
 pub(super) struct Configured {
     places: Vec<Named>,
     bindings: RoleBindings,
+    limits: Limits,
     roles_of_tokens: Vec<(RoleName, Location)>,
 }
 
@@ -159,6 +161,7 @@ impl Configured {
         Self {
             places: Named::policies_of(config),
             bindings: config.bindings(),
+            limits: config.policy_limits.clone(),
             roles_of_tokens: roles.collect(),
         }
     }
@@ -183,7 +186,7 @@ impl Configured {
         sources: &[Source],
         hear: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<PolicySet, PolicyErrors> {
-        let policies = compile(sources, &self.bindings, hear)?;
+        let policies = compile(sources, &self.bindings, &self.limits, hear)?;
         self.refuse_unknown_roles(&policies)?;
         Ok(policies)
     }
@@ -217,7 +220,8 @@ pub(super) fn examine(config: &Config) -> Result<(Vec<Source>, Examined), LoadEr
     let names = bindings.aliases.iter().map(|alias| &alias.name);
     let custom = bindings.custom.iter().map(|role| &role.name);
     let held: Vec<RoleName> = tokens.chain(names).chain(custom).cloned().collect();
-    let examined = PolicySet::examine(&sources, bindings, Some(&held), &ScriptLimits::default())?;
+    let limits = ScriptLimits { load: configured.limits.clone(), ..ScriptLimits::default() };
+    let examined = PolicySet::examine(&sources, bindings, Some(&held), &limits)?;
     configured.refuse_unknown_roles(&examined.policies)?;
     Ok((sources, examined))
 }

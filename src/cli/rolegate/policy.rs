@@ -14,7 +14,7 @@ use super::{EXIT_CODES, FAILED};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::policy::diff::DiffError;
 use crate::policy::matrix::MatrixError;
-use crate::policy::{Location, PolicyErrors, PolicySet, RoleBindings, Source};
+use crate::policy::{Limits, Location, PolicyErrors, PolicySet, RoleBindings, Source};
 use crate::token::RoleName;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -97,7 +97,8 @@ fn load(
     }
     let named: Vec<Named> = paths.iter().map(|path| Named::by_argument(path)).collect();
     let sources = policies::sources(&named)?;
-    let policies = policies::compile(&sources, &RoleBindings::default(), |_| {}).map_err(LoadError::from)?;
+    let policies = policies::compile(&sources, &RoleBindings::default(), &Limits::LOAD, |_| {});
+    let policies = policies.map_err(LoadError::from)?;
     Ok((sources, policies))
 }
 

@@ -7,7 +7,7 @@ use super::super::{DONE, Format};
 use super::{Failure, errors_json};
 use crate::decision::RuleId;
 use crate::policy::diff::{Change, Diff, Region};
-use crate::policy::{PolicySet, RoleBindings, Subject};
+use crate::policy::{Limits, PolicySet, RoleBindings, Subject};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{IsTerminal as _, Write as _};
@@ -81,15 +81,18 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     }
 }
 
-/// Loads both, each with the roles that the configuration adds when one is given.
+/// Loads both, each with the roles that the configuration adds, and within its limits, when one is given.
 fn load(arguments: &Arguments, surroundings: &Surroundings) -> Result<Both, Failure> {
-    let bindings = match arguments.config.is_given() {
-        true => arguments.config.load(surroundings)?.bindings(),
-        false => RoleBindings::default(),
+    let (bindings, limits) = match arguments.config.is_given() {
+        true => {
+            let config = arguments.config.load(surroundings)?;
+            (config.bindings(), config.policy_limits)
+        }
+        false => (RoleBindings::default(), Limits::LOAD),
     };
     let policies = |path: &Path| -> Result<PolicySet, Failure> {
         let sources = policies::sources(&[Named::by_argument(path)])?;
-        Ok(policies::compile(&sources, &bindings, |_| {}).map_err(LoadError::from)?)
+        Ok(policies::compile(&sources, &bindings, &limits, |_| {}).map_err(LoadError::from)?)
     };
     Ok([policies(&arguments.old)?, policies(&arguments.new)?])
 }

@@ -5,7 +5,7 @@ use super::super::super::settings::{FileArguments, Surroundings};
 use super::super::Failure;
 use crate::policy::cases::coverage::Coverage;
 use crate::policy::cases::{self, CASES_MAX_BYTES, CaseFile, Report};
-use crate::policy::{PolicySet, RoleBindings, Source};
+use crate::policy::{Limits, PolicySet, RoleBindings, Source};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,6 +17,7 @@ pub(super) struct Suite {
     files: Vec<SuiteFile>,
     /// Policy files that no file of cases is for, by name.
     untested: Vec<PathBuf>,
+    limits: Limits,
 }
 
 struct SuiteFile {
@@ -68,7 +69,7 @@ impl Suite {
         config: &FileArguments,
         surroundings: &Surroundings,
     ) -> Result<Self, Failure> {
-        let places = named(paths, config, surroundings)?;
+        let (places, limits) = named(paths, config, surroundings)?;
         let mut files: Vec<SuiteFile> = Vec::new();
         for place in &places {
             for file in place.files(CASES_SUFFIX)? {
@@ -84,7 +85,7 @@ impl Suite {
             return Err(Failure::NoCases);
         }
         let untested = untested(&places, &files);
-        Ok(Self { files, untested })
+        Ok(Self { files, untested, limits })
     }
 
     /// Runs all cases. Policies that several files name together are loaded once.
@@ -93,7 +94,7 @@ impl Suite {
         let mut coverage = Coverage::default();
         let files = self.files.iter().map(|file| {
             let started = now();
-            let ran = file.run(&mut loaded, &mut coverage, wanted);
+            let ran = file.run(&self.limits, &mut loaded, &mut coverage, wanted);
             FileOutcome { path: &file.path, time: started.elapsed(), ran }
         });
         Outcome { files: files.collect(), coverage, untested: &self.untested }
@@ -103,6 +104,7 @@ impl Suite {
 impl SuiteFile {
     fn run(
         &self,
+        limits: &Limits,
         loaded: &mut Loaded,
         coverage: &mut Coverage,
         wanted: Wanted,
@@ -110,7 +112,8 @@ impl SuiteFile {
         let cases = self.cases.as_ref().map_err(Rc::clone)?;
         let policies = self.policies(cases);
         let names = policies.iter().map(|named| named.path.clone()).collect();
-        let loaded = loaded.entry(names).or_insert_with(|| load(&policies).map_err(Rc::new)).clone()?;
+        let loaded =
+            loaded.entry(names).or_insert_with(|| load(&policies, limits).map_err(Rc::new)).clone()?;
         let mut times = Vec::with_capacity(cases.cases().len());
         let mut started = now();
         let (sources, policies) = &*loaded;
@@ -170,7 +173,8 @@ pub(super) fn places(
     if paths.is_empty() {
         places.extend(config.names(surroundings));
     }
-    for named in named(paths, config, surroundings).unwrap_or_default() {
+    let named = named(paths, config, surroundings).map(|(places, _)| places);
+    for named in named.unwrap_or_default() {
         // Its cases may come later.
         places.extend(cases_path(&named.path));
         places.insert(named.path);
@@ -187,11 +191,12 @@ fn named(
     paths: &[PathBuf],
     config: &FileArguments,
     surroundings: &Surroundings,
-) -> Result<Vec<Named>, Failure> {
+) -> Result<(Vec<Named>, Limits), Failure> {
     if paths.is_empty() {
-        return Ok(Named::policies_of(&config.load(surroundings)?));
+        let config = config.load(surroundings)?;
+        return Ok((Named::policies_of(&config), config.policy_limits));
     }
-    Ok(paths.iter().map(|path| Named::by_argument(path)).collect())
+    Ok((paths.iter().map(|path| Named::by_argument(path)).collect(), Limits::LOAD))
 }
 
 fn now() -> Instant {
@@ -204,9 +209,9 @@ fn read_cases(path: &Path, named: &Named) -> Result<CaseFile, Failure> {
     Ok(cases.map_err(LoadError::from)?)
 }
 
-fn load(policies: &[Named]) -> Result<Rc<(Vec<Source>, PolicySet)>, Failure> {
+fn load(policies: &[Named], limits: &Limits) -> Result<Rc<(Vec<Source>, PolicySet)>, Failure> {
     let sources = policies::sources(policies)?;
-    let policies = policies::compile(&sources, &RoleBindings::default(), |_| {});
+    let policies = policies::compile(&sources, &RoleBindings::default(), limits, |_| {});
     Ok(Rc::new((sources, policies.map_err(LoadError::from)?)))
 }
 
