@@ -30,11 +30,8 @@ fn reads_as_it_stands(text: &str) {
             assert_eq!(TokenDigest::from_hex(&hex), Some(digest));
             assert_eq!(TokenDigest::from_hex(&hex.to_uppercase()), Some(digest));
         }
-        Err(error) => {
-            assert_eq!(error == SecretError::WrongChecksum, has_shape(text), "{text:?}: {error}");
-            // Texts that are shorter may be words of the message.
-            assert!(text.len() < 20 || !error.to_string().contains(text), "{error} shows the secret");
-        }
+        // An error has no room for the text, so that it cannot show it.
+        Err(error) => assert_eq!(error == SecretError::WrongChecksum, has_shape(text), "{text:?}: {error}"),
     }
 }
 
