@@ -2,7 +2,7 @@
 
 use super::compile::unknown_role;
 use super::declaration::Declarations;
-use super::error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
+use super::error::{Location, PROBLEMS_MAX, PolicyErrors, Problem, file_name};
 use super::script::{RoleMention, SOURCES_MAX, SOURCES_MAX_BYTES, ScriptLimits, Source, SourceText};
 use super::{HostFunctions, PolicySet, RoleBindings};
 use crate::decision::PolicyVersion;
@@ -66,7 +66,8 @@ pub(super) fn unknown_roles(set: &PolicySet, mentions: &[RoleMention]) -> Vec<Pr
         .collect()
 }
 
-/// Which set of policies this is. Every part is preceded by its length, so that no two sets read the same.
+/// Which set of policies this is, wherever it lies: of a file, its name counts and not its folder. Every part is
+/// preceded by its length, so that no two sets read the same.
 pub(super) fn version(sources: &[Source], bindings: &RoleBindings, host: &HostFunctions) -> PolicyVersion {
     let mut hasher = Sha256::new();
     let mut part = |text: &str| {
@@ -74,10 +75,11 @@ pub(super) fn version(sources: &[Source], bindings: &RoleBindings, host: &HostFu
         hasher.update(text.as_bytes());
     };
     let mut ordered: Vec<&Source> = sources.iter().collect();
-    ordered.sort_by(|one, other| one.name.cmp(&other.name));
+    ordered
+        .sort_by(|one, other| (file_name(&one.name), &one.name).cmp(&(file_name(&other.name), &other.name)));
     part(&ordered.len().to_string());
     for source in ordered {
-        part(&source.name);
+        part(file_name(&source.name));
         part(&source.text);
     }
     let mut aliases: Vec<_> =

@@ -31,7 +31,7 @@ pub(super) fn compile(
     compiler.close(&declared.inclusions);
     let mut rules = compiler.granted_rules(&declared, &permissions);
     rules.extend(compiler.declared_rules(declared.rules));
-    rules.sort_by(|one, other| one.location.cmp(&other.location));
+    rules.sort_by(|one, other| one.location.order().cmp(&other.location.order()));
     if rules.iter().map(|rule| rule.routes.len()).sum::<usize>() > ROUTES_MAX {
         compiler.tell(too_many_routes());
     }

@@ -50,10 +50,21 @@ impl Location {
         Self::new(&Arc::from("policies"), 0, 0)
     }
 
+    /// The order of rules: by file name, and by folder only where two files have the same name, so that the
+    /// same policies have the same order wherever they lie.
+    pub(super) fn order(&self) -> (&str, &Self) {
+        (file_name(&self.file), self)
+    }
+
     /// A place in a file.
     pub fn new(file: &Arc<str>, line: u32, column: u32) -> Self {
         Self { file: Arc::clone(file), line, column }
     }
+}
+
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Problem {

@@ -295,3 +295,30 @@ fn aliases_and_custom_roles_resolve_or_are_refused() {
     assert!(build(both("grafana")).is_ok());
     assert!(build(both("z")).unwrap_err().to_string().contains("`z` is an alias of `a`, and a custom role"));
 }
+
+#[test]
+fn version_is_that_of_the_files_and_not_of_the_folder_that_they_lie_in() {
+    let load = |files: &[(&str, &str)]| {
+        let source =
+            |(name, text): &(&str, &str)| Source { name: Arc::from(*name), text: (*text).to_owned() };
+        let sources: Vec<Source> = files.iter().map(source).collect();
+        PolicySet::load(&sources, &RoleBindings::default(), &ScriptLimits::default()).unwrap()
+    };
+    let (a, b) = ("open(\"GET /a\");", "deny(\"GET /b\");");
+    let here = load(&[("policies/x.rhai", a), ("policies/y.rhai", b)]);
+    let there = load(&[("/etc/2/x.rhai", a), ("/etc/1/y.rhai", b)]);
+    assert_eq!(here.version(), there.version());
+    let effects = |set: &PolicySet| set.rules().iter().map(|rule| rule.effect).collect::<Vec<_>>();
+    assert_eq!(effects(&here), effects(&there), "the same version numbers the same rules alike");
+    for other in [
+        load(&[("policies/x.rhai", b), ("policies/y.rhai", a)]),
+        load(&[("policies/x.rhai", a), ("policies/z.rhai", b)]),
+        load(&[("policies/x.rhai", a)]),
+    ] {
+        assert_ne!(here.version(), other.version());
+    }
+    // Two files of one name are told apart by their folders.
+    let one = load(&[("1/x.rhai", a), ("2/x.rhai", b)]);
+    let other = load(&[("1/x.rhai", b), ("2/x.rhai", a)]);
+    assert_ne!(one.version(), other.version());
+}

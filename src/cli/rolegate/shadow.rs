@@ -66,11 +66,9 @@ impl ShadowLoader {
         }
         match self.configured.compile(&sources, hear) {
             Ok(policies) => {
-                tracing::info!(
-                    candidate = summary(&policies),
-                    "candidate policies decide beside those in force"
-                );
+                let candidate = summary(&policies);
                 self.shadow.replace(Some(policies));
+                tracing::info!(candidate, "candidate policies decide beside those in force");
             }
             Err(errors) => self.refuse(&errors),
         }
