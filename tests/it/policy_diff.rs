@@ -1,7 +1,9 @@
 //! What `policy diff` says changes, against what an obvious evaluator decides by either policy.
 
 use crate::reference::comparison::load;
-use crate::reference::model::{Declaration, PolicyModel, RequestModel, policy, request};
+use crate::reference::model::{
+    ConditionModel, Declaration, PolicyModel, ROLES, RequestModel, policy, request,
+};
 use proptest::prelude::*;
 use rolegate::path::CanonicalPath;
 use rolegate::policy::diff::{Change, Diff, Region};
@@ -42,6 +44,26 @@ fn without_conditions(mut policy: PolicyModel) -> PolicyModel {
         }
     }
     policy
+}
+
+/// Two policies whose rules are the same, most of them with conditions that ask for roles, and whose roles include
+/// other ones.
+fn pair_of_inclusions() -> impl Strategy<Value = (PolicyModel, PolicyModel)> {
+    (policy(), policy()).prop_map(|(mut old, mut other)| {
+        let mut asked = ROLES.into_iter().cycle();
+        for (_, declaration) in &mut old.declarations {
+            if let Declaration::Rules { rules, .. } = declaration {
+                rules.iter_mut().for_each(|rule| rule.condition = asked.next().map(ConditionModel::HasRole));
+                rules.iter_mut().skip(1).for_each(|rule| rule.condition = None);
+            }
+        }
+        let includes = |declaration: &Declaration| matches!(declaration, Declaration::Includes { .. });
+        let mut new = old.clone();
+        new.declarations.retain(|(_, declaration)| !includes(declaration));
+        other.declarations.retain(|(_, declaration)| includes(declaration));
+        new.declarations.append(&mut other.declarations);
+        (old, new)
+    })
 }
 
 /// The subjects that the bearer of the request is, each for itself.
@@ -159,6 +181,26 @@ proptest! {
     #[test]
     fn whatever_is_decided_otherwise_is_told_conditions_or_not(
         (old, new) in pair(),
+        requests in proptest::collection::vec(request(), REQUESTS),
+    ) {
+        let [old_set, new_set] = [&old, &new].map(load);
+        let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
+        let diff = old_set.diff(&new_set, &mut |_, _| {}).map_err(failed)?;
+        let fault = fault_of_regions(&diff, &new_set);
+        prop_assert!(fault.is_none(), "{:?}", fault);
+        for request in &requests {
+            let fault = fault_with_conditions(&old, &new, &diff, request).map_err(failed)?;
+            prop_assert!(
+                fault.is_none(),
+                "{}\n{request:?}\n{:#?}\n{:#?}\n{:#?}",
+                fault.unwrap_or_default(), old.sources(), new.sources(), diff.regions()
+            );
+        }
+    }
+
+    #[test]
+    fn what_roles_held_otherwise_decide_is_told(
+        (old, new) in pair_of_inclusions(),
         requests in proptest::collection::vec(request(), REQUESTS),
     ) {
         let [old_set, new_set] = [&old, &new].map(load);
