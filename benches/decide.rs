@@ -6,7 +6,10 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::indexing_slicing, reason = "numbers are made below the lengths that they index")]
 
-use hashbrown::HashTable;
+#[path = "decide/floor.rs"]
+mod floor;
+
+use floor::Floor;
 use rolegate::CanonicalPath;
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine};
@@ -16,11 +19,7 @@ use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
-use rustc_hash::{FxBuildHasher, FxHasher};
-use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
 use std::error::Error;
-use std::hash::Hasher as _;
 use std::hint::black_box;
 use std::io::{Write as _, stdout};
 use std::sync::Arc;
@@ -58,20 +57,6 @@ struct World {
     /// The token of each request.
     tokens: Vec<usize>,
     now: Timestamp,
-}
-
-/// A hash map of digests, and the simplest trie: one node a segment, one rule a route, no methods, no roles.
-#[derive(Default)]
-struct Floor {
-    tokens: HashMap<[u8; 32], usize, FxBuildHasher>,
-    edges: HashTable<(usize, Box<str>, usize)>,
-    nodes: Vec<FloorNode>,
-}
-
-#[derive(Default)]
-struct FloorNode {
-    any: Option<usize>,
-    rule: Option<usize>,
 }
 
 /// Nanoseconds of the floor and of the gate.
@@ -143,7 +128,7 @@ impl World {
         let policies = PolicySet::load(&sources(size, Kind::Plain), &RoleBindings::default(), &limits())?;
         let now = Timestamp::from(SystemTime::now());
         let store = MemoryStore::new();
-        let mut floor = Floor { nodes: vec![FloorNode::default()], ..Floor::default() };
+        let mut floor = Floor::new();
         let mut secrets = Vec::new();
         for number in 0..TOKENS {
             let text = format!("the-secret-of-token-number-{number}");
@@ -198,44 +183,6 @@ impl World {
             at += ROUND_REQUESTS / 2;
             nanoseconds(started.elapsed(), ROUND_REQUESTS)
         })
-    }
-}
-
-impl Floor {
-    fn add(&mut self, pattern: &str, rule: usize) {
-        let mut node = 0;
-        for segment in pattern.split('/').skip(1) {
-            let known =
-                if segment.starts_with('{') { self.nodes[node].any } else { self.child(node, segment) };
-            node = known.unwrap_or_else(|| {
-                let child = self.nodes.len();
-                self.nodes.push(FloorNode::default());
-                if segment.starts_with('{') {
-                    self.nodes[node].any = Some(child);
-                } else {
-                    let hasher = |edge: &(usize, Box<str>, usize)| hash(edge.0, &edge.1);
-                    self.edges.insert_unique(hash(node, segment), (node, segment.into(), child), hasher);
-                }
-                child
-            });
-        }
-        self.nodes[node].rule = Some(rule);
-    }
-
-    fn child(&self, node: usize, segment: &str) -> Option<usize> {
-        let edge = self.edges.find(hash(node, segment), |edge| edge.0 == node && *edge.1 == *segment);
-        edge.map(|edge| edge.2)
-    }
-
-    fn decide(&self, request: &Request) -> Option<usize> {
-        let Credential::Token(secret, _) = request.credential() else { return None };
-        let digest: [u8; 32] = Sha256::digest(secret.expose()).into();
-        black_box(self.tokens.get(&digest)?);
-        let mut node = 0;
-        for segment in request.path().as_str().split('/').skip(1) {
-            node = self.child(node, segment).or(self.nodes[node].any)?;
-        }
-        self.nodes[node].rule
     }
 }
 
@@ -297,28 +244,41 @@ fn threads() -> Outcome<String> {
     let world = World::new(SIZES[2])?;
     let cores = std::thread::available_parallelism()?;
     writeln!(stdout(), "decisions per second, {cores} cores, medians of {THREAD_ROUNDS} rounds\n")?;
-    writeln!(stdout(), "                     1 thread      2 threads      4 threads")?;
+    writeln!(
+        stdout(),
+        "                     1 thread      2 threads      4 threads       CPU time of a decision"
+    )?;
     let mut figures = vec![format!("\"cores\": {cores}")];
     for (kind, key) in [("each its own tokens", "own_tokens"), ("all the same token", "one_token")] {
         let mut rates = [const { Vec::new() }; 3];
+        let mut costs = [const { Vec::new() }; 3];
         for _ in 0..THREAD_ROUNDS {
-            for (rates, threads) in rates.iter_mut().zip([1, 2, 4]) {
-                rates.push(world.rate(threads, key == "one_token"));
+            for (at, threads) in [1, 2, 4].into_iter().enumerate() {
+                let (rate, cpu_ns) = world.rate(threads, key == "one_token");
+                rates[at].push(rate);
+                costs[at].push(cpu_ns);
             }
         }
-        let [one, two, four] = rates.map(median);
+        let ([one, two, four], costs) = (rates.map(median), costs.map(median));
         let (by_two, by_four) = (two / one, four / one);
-        writeln!(stdout(), "{kind:19} {one:10.0}  {two:10.0} {by_two:4.2}  {four:10.0} {by_four:4.2}")?;
-        figures.push(format!("\"{key}\": {{\"one\": {one:.0}, \"two\": {two:.0}, \"four\": {four:.0}}}"));
+        writeln!(
+            stdout(),
+            "{kind:19} {one:10.0}  {two:10.0} {by_two:4.2}  {four:10.0} {by_four:4.2}   {:4.0} ns, {:4.0} ns, {:4.0} ns",
+            costs[0],
+            costs[1],
+            costs[2]
+        )?;
+        let rates = format!("\"one\": {one:.0}, \"two\": {two:.0}, \"four\": {four:.0}");
+        figures.push(format!("\"{key}\": {{{rates}, \"cpu_ns\": {costs:.1?}}}"));
     }
     writeln!(stdout())?;
     Ok(format!("{{{}}}", figures.join(", ")))
 }
 
 impl World {
-    /// Decisions per second of so many threads. A request belongs to one connection: no two threads share one.
-    fn rate(&self, threads: usize, is_one_token: bool) -> f64 {
-        let (stop, decisions) = (AtomicBool::new(false), AtomicU64::new(0));
+    /// Decisions per second of so many threads, and the CPU time of one decision: on a machine that does something
+    /// else, too, only that tells whether threads wait for each other. No two threads share a request.
+    fn rate(&self, threads: usize, is_one_token: bool) -> (f64, f64) {
         let own: Vec<Vec<Request>> = (0..threads)
             .map(|thread| {
                 let numbered = self.requests.iter().zip(&self.tokens);
@@ -330,10 +290,11 @@ impl World {
                 mine.map(|(request, _)| copy(request)).take(THREAD_REQUESTS).collect()
             })
             .collect();
+        let (stop, decisions, cpu_ns) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
         let started = Instant::now();
         std::thread::scope(|scope| {
             for own in &own {
-                let (stop, decisions) = (&stop, &decisions);
+                let (stop, decisions, cpu_ns) = (&stop, &decisions, &cpu_ns);
                 scope.spawn(move || {
                     let mut count = 0;
                     while !stop.load(Ordering::Relaxed) {
@@ -343,15 +304,22 @@ impl World {
                         count += own.len() as u64;
                     }
                     decisions.fetch_add(count, Ordering::Relaxed);
+                    cpu_ns.fetch_add(thread_cpu_ns(), Ordering::Relaxed);
                 });
             }
             std::thread::sleep(THREAD_ROUND);
             stop.store(true, Ordering::Relaxed);
         });
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
-        let decisions = decisions.load(Ordering::Relaxed) as f64;
-        decisions / started.elapsed().as_secs_f64()
+        let [decisions, cpu_ns] = [decisions, cpu_ns].map(|sum| sum.into_inner() as f64);
+        (decisions / started.elapsed().as_secs_f64(), cpu_ns / decisions)
     }
+}
+
+/// The CPU time that this thread has used; zero where the system does not tell.
+fn thread_cpu_ns() -> u64 {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    told.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// What loading takes, each in a process of its own.
@@ -490,13 +458,6 @@ impl Numbers {
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 16).unwrap_or(0) % end
     }
-}
-
-fn hash(parent: usize, text: &str) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write_usize(parent);
-    hasher.write(text.as_bytes());
-    hasher.finish()
 }
 
 fn nanoseconds(elapsed: Duration, times: usize) -> f64 {

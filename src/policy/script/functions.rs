@@ -14,6 +14,7 @@ type Outcome<T> = Result<T, Box<EvalAltResult>>;
 pub(super) fn register(engine: &mut Engine) {
     register_lists(engine);
     register_orders(engine);
+    register_equality(engine);
     register_callbacks(engine);
     engine
         .register_fn("len", |map: Map| length(map.len()))
@@ -63,6 +64,18 @@ fn register_orders(engine: &mut Engine) {
             Ok(order.is_some_and(holds))
         });
     }
+}
+
+/// Tells whether values of one kind are equal, as rhai itself would. It would only after having looked for a
+/// function in vain, which takes longer than all the rest of a short condition.
+fn register_equality(engine: &mut Engine) {
+    engine
+        .register_fn("==", |one: ImmutableString, other: ImmutableString| one == other)
+        .register_fn("!=", |one: ImmutableString, other: ImmutableString| one != other)
+        .register_fn("==", |one: i64, other: i64| one == other)
+        .register_fn("!=", |one: i64, other: i64| one != other)
+        .register_fn("==", |one: bool, other: bool| one == other)
+        .register_fn("!=", |one: bool, other: bool| one != other);
 }
 
 /// The order of two values, unknown for what is no number; `None` when they are not of one kind.

@@ -20,6 +20,12 @@ const OWN_COUNT_SLACK: u64 = 2;
 const BUILT_IN: [&str; 10] =
     ["print", "debug", "type_of", "eval", "Fn", "call", "curry", "is_shared", "is_def_var", "is_def_fn"];
 
+rhai::def_package! {
+    /// What rhai's own packages give, in one module: each further one is looked through at each first call.
+    Library(_module): ArithmeticPackage, LogicPackage, BasicMathPackage, BasicStringPackage, MoreStringPackage,
+        BasicIteratorPackage, BasicFnPackage {}
+}
+
 /// The engine that loads, with the names of all functions that scripts can call.
 pub(super) struct Sandbox {
     pub(super) engine: Engine,
@@ -76,13 +82,7 @@ pub(super) fn for_conditions_with(limits: &ScriptLimits, captured: &BTreeSet<Str
 
 fn base(limits: &Limits, printer: &Printer) -> Engine {
     let mut engine = Engine::new_raw();
-    ArithmeticPackage::new().register_into_engine(&mut engine);
-    LogicPackage::new().register_into_engine(&mut engine);
-    BasicMathPackage::new().register_into_engine(&mut engine);
-    BasicStringPackage::new().register_into_engine(&mut engine);
-    MoreStringPackage::new().register_into_engine(&mut engine);
-    BasicIteratorPackage::new().register_into_engine(&mut engine);
-    BasicFnPackage::new().register_into_engine(&mut engine);
+    Library::new().register_into_engine(&mut engine);
     functions::register(&mut engine);
     // A limit of zero would mean none.
     engine
