@@ -9,8 +9,8 @@ mod decide;
 pub(crate) mod declaration;
 pub mod diff;
 pub(crate) mod error;
-mod explain;
-mod host;
+pub mod explain;
+pub mod host;
 #[cfg(feature = "config")]
 pub mod openapi;
 mod pattern;
@@ -20,28 +20,19 @@ pub mod matrix;
 mod script;
 pub mod space;
 mod table;
-mod opening;
-mod warn;
+pub mod opening;
+pub mod warn;
 
 pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;
 pub use declaration::{Effect, Subject};
 pub use error::{Location, PROBLEMS_MAX, PolicyErrors, Problem};
-pub use explain::{Asked, EXPLAIN_NEAR_MAX, Explanation, Finding, Note, Obstacle, Part, Recall, WithSources};
-pub use host::{
-    HOST_ARGUMENTS_MAX, HOST_FUNCTIONS_MAX, HostArgument, HostFunction, HostFunctionError, HostFunctions,
-    HostResult, HostValue,
-};
-pub use opening::{OPENINGS_MAX, OpeningError, Openings};
+pub use host::HostFunctions;
 pub use pattern::{Pattern, ROUTE_MAX_BYTES, Route, RouteError, SEGMENTS_MAX};
-pub use reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use roles::ROLES_MAX;
 pub use script::{
     Limits, NAMES_MAX, Printer, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX, SOURCES_MAX, SOURCES_MAX_BYTES,
     ScriptLimits, Source,
-};
-pub use warn::{
-    Comparison, Examined, Mismatch, Specification, SpecifiedRoute, WARNINGS_MAX, Warning, WarningCode,
 };
 
 use crate::decision::{Decision, PolicyVersion, RuleId};

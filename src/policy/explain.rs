@@ -4,12 +4,13 @@
 mod show;
 mod survey;
 
+pub use super::reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
 pub use show::WithSources;
 
 use super::declaration::{ConditionInput, Effect, EffectiveRoles, Subject};
 use super::error::nearest;
 use super::pattern::Route;
-use super::reads::{Fact, Noted, Reading, Reads, Seen};
+use super::reads::{Noted, Reads};
 use super::roles::RoleSet;
 use super::{PolicySet, Rule};
 use crate::decision::{ConditionOutcome, Decision, Denial, RuleId, Verdict};

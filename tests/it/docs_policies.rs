@@ -165,7 +165,7 @@ fn table_of_warnings_has_every_code_in_its_order() -> Outcome<()> {
         .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
         .map(|code| code.trim().trim_matches('`'))
         .collect();
-    let known: Vec<&str> = policy::WarningCode::all().map(policy::WarningCode::name).collect();
+    let known: Vec<&str> = policy::warn::WarningCode::all().map(policy::warn::WarningCode::name).collect();
     assert_eq!(codes, known);
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use crate::reference::model::{RequestModel, bindings, policy, principal, request};
 use proptest::prelude::*;
-use rolegate::policy::{Effect, Part, PolicySet, ScriptLimits};
+use rolegate::policy::explain::Part;
+use rolegate::policy::{Effect, PolicySet, ScriptLimits};
 use rolegate::{CanonicalPath, Request, Timestamp, Verdict};
 use std::error::Error;
 use std::time::Duration;

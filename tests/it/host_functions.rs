@@ -4,10 +4,8 @@
 use crate::conditions::Outcome;
 use rolegate::decision::Decision;
 use rolegate::path::CanonicalPath;
-use rolegate::policy::{
-    HOST_FUNCTIONS_MAX, HostFunctionError, HostFunctions, Limits, PolicyErrors, PolicySet, RoleBindings,
-    ScriptLimits, Source,
-};
+use rolegate::policy::host::{HOST_FUNCTIONS_MAX, HostFunctionError};
+use rolegate::policy::{HostFunctions, Limits, PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
 use rolegate::token::{Principal, RoleName, TokenId};

@@ -1,7 +1,8 @@
 //! What is said about policies that load and are most likely not meant; each case has a twin that is in order.
 
 use rolegate::RoleName;
-use rolegate::policy::{Examined, PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source, WarningCode};
+use rolegate::policy::warn::{Examined, WarningCode};
+use rolegate::policy::{PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;

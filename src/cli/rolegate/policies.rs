@@ -1,9 +1,10 @@
 //! Policies on disk: finds the files that the configuration or the command line names, reads and compiles them.
 
 use crate::config::{Config, Located, Origin, read};
+use crate::policy::warn::Examined;
 use crate::policy::{
-    Examined, Limits, Location, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX,
-    SOURCES_MAX_BYTES, ScriptLimits, Source,
+    Limits, Location, PolicyErrors, PolicySet, Printer, RoleBindings, SOURCES_MAX, SOURCES_MAX_BYTES,
+    ScriptLimits, Source,
 };
 use crate::token::RoleName;
 use std::io;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::Specification;
+use crate::policy::warn::Specification;
 
 fn routes(text: &str, prefix: Option<&str>) -> Vec<String> {
     let read = read("api.yaml", text.as_bytes(), prefix).unwrap();

@@ -3,7 +3,7 @@
 use super::line::{LINE_MAX_BYTES, Line, TokenLine};
 use crate::decision::{ConditionOutcome, RuleId};
 use crate::path::CanonicalPath;
-use crate::policy::Fact;
+use crate::policy::explain::Fact;
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, TokenId};

@@ -91,7 +91,7 @@ fn allowed_decisions_are_written_on_demand_and_found_by_their_request() {
     assert!(past.is_allow && past.decision_id.is_none() && past.outcomes[0].result == Ok(true));
     assert_eq!(past.request.query_parameter("dry").unwrap().as_deref(), Some("1"));
     let knows = |fact| past.knows(&fact);
-    use crate::policy::Fact;
+    use crate::policy::explain::Fact;
     assert!(knows(Fact::Query("dry".into())) && knows(Fact::Header("X-Env".into())) && knows(Fact::Path));
     assert!(!knows(Fact::Query("other".into())) && !knows(Fact::Header("x-user".into())));
     assert!(!knows(Fact::Call("f()".into())));

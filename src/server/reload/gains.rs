@@ -1,7 +1,8 @@
 //! What policies open that nobody said they would.
 
 use crate::policy::diff::DiffError;
-use crate::policy::{Location, OpeningError, Openings, PolicySet};
+use crate::policy::opening::{OpeningError, Openings};
+use crate::policy::{Location, PolicySet};
 use std::fmt;
 
 /// So many lines are told at once.

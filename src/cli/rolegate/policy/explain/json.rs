@@ -2,7 +2,8 @@
 
 use crate::Verdict;
 use crate::decision::Denial;
-use crate::policy::{Asked, Effect, Explanation, Finding, Location, Obstacle, Part, Reading, Seen, Subject};
+use crate::policy::explain::{Asked, Explanation, Finding, Obstacle, Part, Reading, Seen};
+use crate::policy::{Effect, Location, Subject};
 use crate::token::Principal;
 use serde_json::{Value, json};
 
