@@ -40,7 +40,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
 
 /// A server around one engine: either with rolegate's own API behind the guard, or with routes of your own.
@@ -129,6 +129,7 @@ impl Server {
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             reloader: self.reloader.clone(),
+            reloads: Arc::new(Semaphore::new(api::RELOADS_AT_ONCE)),
             shadow: self.shadow.clone(),
             started: (self.clock)(),
             draining: draining.subscribe(),

@@ -5,7 +5,7 @@ use super::declaration::Subject;
 use super::diff::{Gain, Region};
 use super::error::Location;
 use super::pattern::{Route, RouteError};
-use super::script::Source;
+use super::script::{Source, line_comments};
 use crate::request::MethodSet;
 use crate::token::{RoleName, RoleNameError};
 use std::collections::BTreeSet;
@@ -57,14 +57,15 @@ impl Openings {
     /// Reads the lines of these policies.
     pub fn of(sources: &[Source]) -> Self {
         let mut found = Self::default();
-        let lines =
-            sources.iter().flat_map(|source| (1..).zip(source.text.lines()).map(move |line| (source, line)));
-        let said = lines.filter_map(|(source, (number, line))| {
-            let line = line.trim();
-            line.strip_prefix(START).map(|said| (Location::new(&source.name, number, 0), line, said))
+        // Most scripts have none, and need not be read for them.
+        let sources = sources.iter().filter(|source| source.text.contains(START));
+        let lines = sources.flat_map(|source| {
+            let comments = line_comments(&source.text).into_iter();
+            comments.map(|(number, line)| (Location::new(&source.name, number, 0), line))
         });
-        for (location, line, said) in said.take(OPENINGS_MAX) {
-            match read(said) {
+        for (location, line) in lines.filter(|(_, line)| line.starts_with(START)).take(OPENINGS_MAX) {
+            let line = line.trim_end();
+            match read(line.strip_prefix(START).unwrap_or_default()) {
                 Ok((route, subjects)) => {
                     found.openings.push(Opening { line: line.to_owned(), route, subjects });
                 }
@@ -241,6 +242,30 @@ mod tests {
         assert_eq!(missing(&old, &new), [line]);
         let again = new.replace(line, &format!("{line} because it is wanted again"));
         assert!(missing(&old, &again).is_empty());
+    }
+
+    /// What people see as commented out, or as a text, says nothing.
+    #[test]
+    fn line_within_a_text_or_a_longer_comment_says_nothing() {
+        let new = format!("{OLD}role(\"a\").allow(\"GET /x\");");
+        let line = "// rolegate: opens GET /x to a";
+        for (around, is_enough) in [
+            ("LINE", true),
+            ("\tLINE\r\n", true),
+            ("/* before */\nLINE", true),
+            ("let v = 1; let text = `${if v == 1 { \"}\" } else { \"/*\" }}`;\nLINE\n", true),
+            ("/*\nLINE\n*/", false),
+            ("/* /*\n*/ LINE\n*/", false),
+            ("let text = `\nLINE\n`;", false),
+            ("let text = `${1}\nLINE\n`;", false),
+            ("let text = #\"\nLINE\n\"#;", false),
+            ("let v = 1; LINE", false),
+            ("// LINE", false),
+            ("/* before */ LINE", false),
+        ] {
+            let script = format!("{new}\n{}", around.replace("LINE", line));
+            assert_eq!(missing(OLD, &script).is_empty(), is_enough, "{script}");
+        }
     }
 
     #[test]

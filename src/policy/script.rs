@@ -27,7 +27,7 @@ use std::time::Duration;
 
 pub(super) use advice::{advise, may_ask_for_any_role};
 pub(super) use allowance::{Allowance, read_allowances};
-pub(super) use lint::{NAME_MAX_BYTES, RoleMention, has_meaning, is_name, printable};
+pub(super) use lint::{NAME_MAX_BYTES, RoleMention, has_meaning, is_name, line_comments, printable};
 pub(super) use source::SourceText;
 pub use tally::{NAMES_MAX, ROUTES_MAX_BYTES, SEGMENTS_ALL_MAX};
 

@@ -20,9 +20,13 @@ use http::{Method, StatusCode};
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use warp::filters::path::FullPath;
 use warp::{Filter, Rejection};
+
+/// How many requests for a reload wait on threads at once. Further ones wait without one: as long as the policies
+/// cannot be read, since a disk does not answer, no reload may take a thread from those who change tokens.
+pub(super) const RELOADS_AT_ONCE: usize = 4;
 
 /// What the handlers work with.
 pub(super) struct Api {
@@ -30,6 +34,8 @@ pub(super) struct Api {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) reloader: Option<Arc<Reloader>>,
+    /// Room for requests that reload.
+    pub(super) reloads: Arc<Semaphore>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
@@ -84,13 +90,13 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(quick(api, |path| path == "/api/user/authorization/for", info::authorization))
         .unify()
-        .or(waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), tokens::create))
+        .or(waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), None, tokens::create))
         .unify()
-        .or(waiting(api, at(collection).map(without_body).untuple_one(), tokens::collection))
+        .or(waiting(api, at(collection).map(without_body).untuple_one(), None, tokens::collection))
         .unify()
-        .or(waiting(api, at(token).map(without_body).untuple_one(), tokens::item))
+        .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
         .unify()
-        .or(waiting(api, at(reload).map(without_body).untuple_one(), policies::reload))
+        .or(waiting(api, at(reload).map(without_body).untuple_one(), Some(&api.reloads), policies::reload))
         .unify()
         .or(nothing)
         .unify()
@@ -111,22 +117,33 @@ fn quick(
     })
 }
 
-/// A route whose handler waits for the store, which must not hold up other requests.
+/// A route whose handler waits for the store or the disk, which must not hold up other requests; in this room, when
+/// there is a limit to how many may do so at once.
 fn waiting<F>(
     api: &Arc<Api>,
     taken: F,
+    room: Option<&Arc<Semaphore>>,
     handler: Handler,
 ) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<F>
 where
     F: Filter<Extract = (Permit, Arc<PolicySet>, String, Bytes), Error = Rejection> + Clone + Send,
 {
-    let api = Arc::clone(api);
+    let (api, room) = (Arc::clone(api), room.cloned());
     taken.then(move |permit: Permit, policies, query, body| {
-        let api = Arc::clone(&api);
+        let (api, room) = (Arc::clone(&api), room.clone());
         async move {
+            // A request that is given up while it waits here takes no place. Nobody closes the room.
+            let place = match room {
+                Some(room) => room.acquire_owned().await.ok(),
+                None => None,
+            };
             let sent = Sent { policies, query, body };
             let own_permit = permit.clone();
-            let handled = tokio::task::spawn_blocking(move || handler(&api, &own_permit, &sent)).await;
+            let handled = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                handler(&api, &own_permit, &sent)
+            });
+            let handled = handled.await;
             // The task is never cancelled while it is waited for, so that it can only have panicked.
             answer(&permit, handled.unwrap_or_else(|_| Err(Failure::internal())))
         }
@@ -203,6 +220,7 @@ mod tests {
             clock: Arc::new(|| Timestamp::EPOCH),
             metrics,
             reloader: None,
+            reloads: Arc::new(Semaphore::new(RELOADS_AT_ONCE)),
             shadow: None,
             started: Timestamp::EPOCH,
             draining,

@@ -204,11 +204,12 @@ impl Reloader {
     /// Loads the policies anew if they are not what was found last time.
     pub fn look(&self) -> Option<Reloaded> {
         let mut turn = self.turn.lock();
+        // Before anything is read: whoever asks from here on must not be content with what is read now.
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let read = self.read();
         if turn.seen.as_ref() == Some(&seen(&read)) {
             return None;
         }
-        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         // Nobody asks for this one whom the engine could refuse.
         self.load(&mut turn, number, Trigger::Change, read).ok()
     }
@@ -227,7 +228,11 @@ impl Reloader {
     ) -> Result<Reloaded, ReplaceError> {
         let before = self.engine.policies().version();
         turn.seen = Some(seen(&read));
-        let done = read.and_then(|sources| self.put_in_force(turn, before, trigger, &sources));
+        let done = read.and_then(|sources| {
+            // Whoever watches the source must not end with one load that panics.
+            let put = AssertUnwindSafe(|| self.put_in_force(turn, before, trigger, &sources));
+            catch_unwind(put).unwrap_or(Err(Trouble::Panic))
+        });
         let (outcome, trouble) = match done {
             Ok(outcome) => (outcome, None),
             Err(Trouble::Replace(error @ (ReplaceError::Anonymous | ReplaceError::Revoked))) => {
@@ -261,8 +266,7 @@ impl Reloader {
         if turn.in_force == (before, contents) {
             return Ok(ReloadOutcome::Unchanged);
         }
-        let compiled = catch_unwind(AssertUnwindSafe(|| self.source.compile(sources)));
-        let policies = compiled.map_err(|_| Trouble::Panic)?.map_err(Trouble::Policies)?;
+        let policies = self.source.compile(sources).map_err(Trouble::Policies)?;
         let version = policies.version();
         let openings = Openings::of(sources);
         if version != before {

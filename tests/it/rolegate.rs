@@ -534,17 +534,32 @@ mod serving {
     impl Running {
         pub(super) fn start(run: Run) -> Self {
             let (err, written) = std::io::pipe().unwrap();
-            Self::start_logging(run, written.into(), err)
+            Self::start_logging(run, written.into(), err, |_, _| {})
+        }
+
+        /// A server that is sent this signal as soon as it has logged this, and before it has told its address.
+        pub(super) fn start_signalled(run: Run, logged: &str, name: &str) -> Self {
+            let (err, written) = std::io::pipe().unwrap();
+            Self::start_logging(run, written.into(), err, |child, err| {
+                wait_for(err, logged);
+                signal(child, name);
+            })
         }
 
         /// A server whose standard error is `written`, which is read from `err`.
-        fn start_logging(run: Run, written: Stdio, err: PipeReader) -> Self {
+        fn start_logging(
+            run: Run,
+            written: Stdio,
+            err: PipeReader,
+            meanwhile: impl FnOnce(&Child, &mut BufReader<PipeReader>),
+        ) -> Self {
             let Run { folder, mut command } = run;
             let mut child = command.stdout(Stdio::piped()).stderr(written).spawn().unwrap();
             // It holds the end of the pipe that the server writes to.
             drop(command);
             let mut out = BufReader::new(child.stdout.take().unwrap());
-            let err = BufReader::new(err);
+            let mut err = BufReader::new(err);
+            meanwhile(&child, &mut err);
             let mut told = String::new();
             while !told.contains("listening") {
                 assert!(out.read_line(&mut told).unwrap() > 0, "the server did not start: {told}");
@@ -566,16 +581,11 @@ mod serving {
         }
 
         pub(super) fn signal(&self, name: &str) {
-            let script = format!("kill -{name} {}", self.child.id());
-            assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+            signal(&self.child, name);
         }
 
         pub(super) fn wait_for_log(&mut self, text: &str) {
-            let mut line = String::new();
-            while !line.contains(text) {
-                line.clear();
-                assert!(self.err.read_line(&mut line).unwrap() > 0, "the log never said: {text}");
-            }
+            wait_for(&mut self.err, text);
         }
 
         /// The exit code and what was told after the address.
@@ -592,6 +602,21 @@ mod serving {
             run.folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
             run.command.current_dir(run.folder.path());
             run
+        }
+    }
+
+    #[expect(clippy::unwrap_used, reason = "a test that cannot send a signal fails")]
+    fn signal(child: &Child, name: &str) {
+        let script = format!("kill -{name} {}", child.id());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    #[expect(clippy::unwrap_used, reason = "a test that cannot read the log fails")]
+    fn wait_for(err: &mut BufReader<PipeReader>, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(err.read_line(&mut line).unwrap() > 0, "the log never said: {text}");
         }
     }
 
@@ -736,7 +761,7 @@ mod serving {
         for written in [Some(Stdio::from(nobody_reads)), full.map(Stdio::from)].into_iter().flatten() {
             let (err, _) = std::io::pipe().unwrap();
             let run = configured(&["serve"]).variable("ROLEGATE_LOG_LEVEL", "trace");
-            let mut running = Running::start_logging(run, written, err);
+            let mut running = Running::start_logging(run, written, err, |_, _| {});
             for _ in 0..3 {
                 assert!(running.get("/nowhere", None).starts_with("HTTP/1.1 401 "));
             }
@@ -750,7 +775,7 @@ mod serving {
         let (unread, written) = std::io::pipe().unwrap();
         let (err, _) = std::io::pipe().unwrap();
         let run = configured(&["serve"]).variable("ROLEGATE_LOG_LEVEL", "trace");
-        let mut running = Running::start_logging(run, written.into(), err);
+        let mut running = Running::start_logging(run, written.into(), err, |_, _| {});
         // More lines than a pipe of 64 KiB holds.
         for _ in 0..1_000 {
             assert!(running.get("/nowhere", None).starts_with("HTTP/1.1 401 "));

@@ -17,6 +17,8 @@ pub(super) const POLICY_SUFFIX: &str = ".rhai";
 pub(super) const CASES_SUFFIX: &str = "_test.yaml";
 /// The most entries of a policy folder that are looked at.
 const FOLDER_MAX_ENTRIES: usize = 10_000;
+/// How often policies are read until two readings in a row agree.
+const READINGS_MAX: usize = 20;
 
 /// A file or folder, and who named it.
 #[derive(Debug)]
@@ -40,6 +42,14 @@ pub(super) enum LoadError {
     /// Too large, or no text.
     #[error("`{}` {what}", path.display())]
     Content { path: PathBuf, what: String },
+    /// Something that has no end, or no contents that could be read again.
+    #[error("`{}` is neither a file nor a folder ({by})", path.display())]
+    NoFile { path: PathBuf, by: Origin },
+    /// No two readings agree.
+    #[error(
+        "the policies change faster than they can be read: {READINGS_MAX} readings gave no two that agree"
+    )]
+    Restless,
     /// The policies themselves are wrong.
     #[error(transparent)]
     Policy(#[from] PolicyErrors),
@@ -78,8 +88,7 @@ impl Named {
             }
             let path = entry.map_err(unreadable)?.path();
             let is_meant = path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(suffix));
-            // Through links: Kubernetes mounts a file as a link to one in a hidden folder.
-            if is_meant && path.is_file() {
+            if is_meant && self.is_file(&path)? {
                 files.push(path);
             }
         }
@@ -88,6 +97,19 @@ impl Named {
         }
         files.sort();
         Ok(files)
+    }
+
+    /// Whether an entry of the folder is a file, through links: Kubernetes mounts a file as a link to one in a hidden
+    /// folder. A link that leads nowhere may stand for rules that deny, which must not vanish unseen; a hidden one is
+    /// how an editor marks what it has open.
+    fn is_file(&self, entry: &Path) -> Result<bool, LoadError> {
+        match std::fs::metadata(entry) {
+            Ok(about) => Ok(about.is_file()),
+            Err(_) if entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) => {
+                Ok(false)
+            }
+            Err(source) => Err(LoadError::Unreadable { path: entry.to_owned(), by: self.by.clone(), source }),
+        }
     }
 
     /// Reads one of the files, of at most `limit_bytes`.
@@ -102,6 +124,15 @@ impl Named {
             return Err(LoadError::Content { path: file.to_owned(), what });
         }
         Ok(std::mem::take(&mut *contents.bytes))
+    }
+
+    /// Refuses what cannot be read twice, such as a pipe, before it is opened: that could wait for ever.
+    fn refuse_no_file(&self) -> Result<(), LoadError> {
+        let about = std::fs::metadata(&self.path).map_err(|source| self.unreadable(source))?;
+        if about.is_file() || about.is_dir() {
+            return Ok(());
+        }
+        Err(LoadError::NoFile { path: self.path.clone(), by: self.by.clone() })
     }
 
     fn unreadable(&self, source: io::Error) -> LoadError {
@@ -177,8 +208,11 @@ impl Configured {
         self.places.iter().map(|place| place.path.clone()).collect()
     }
 
+    /// Reads the policies as they are at one moment. They are read more than once, so that only files and folders
+    /// can be policies of a configuration.
     pub(super) fn read(&self) -> Result<Vec<Source>, LoadError> {
-        sources(&self.places)
+        self.places.iter().try_for_each(Named::refuse_no_file)?;
+        settled(|| sources(&self.places))
     }
 
     /// Compiles the policies, and looks whether the roles of the configured tokens are among theirs.
@@ -241,4 +275,62 @@ pub(super) fn summary(policies: &PolicySet) -> String {
 /// A number of things, in words.
 pub(super) fn counted(count: usize, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// Reads until two readings in a row agree. Files are exchanged together, as by the link of a mounted folder, while they
+/// are read one after the other: a single reading could give policies that never were.
+fn settled<T: PartialEq>(mut read: impl FnMut() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let mut before = read();
+    for _ in 1..READINGS_MAX {
+        let now = read();
+        let agree = match (&before, &now) {
+            (Ok(before), Ok(now)) => before == now,
+            (Err(before), Err(now)) => before.to_string() == now.to_string(),
+            _ => false,
+        };
+        if agree {
+            return now;
+        }
+        before = now;
+    }
+    Err(LoadError::Restless)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read when each reading gives the next of these; a number below 0 cannot be read.
+    fn read_of(readings: &[i32]) -> Result<i32, String> {
+        let mut readings = readings.iter().copied();
+        let read = || match readings.next().unwrap() {
+            number if number < 0 => Err(LoadError::Content {
+                path: PathBuf::from("p.rhai"),
+                what: format!("is not there ({number})"),
+            }),
+            number => Ok(number),
+        };
+        settled(read).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_two_readings_agree_on_is_taken() {
+        let gone = Err("`p.rhai` is not there (-1)".to_owned());
+        assert_eq!(read_of(&[1, 1]), Ok(1));
+        assert_eq!(read_of(&[-1, -1]), gone);
+        // While they are exchanged, a reading gives both, or a file that is gone already.
+        assert_eq!(read_of(&[12, 2, 2]), Ok(2));
+        assert_eq!(read_of(&[1, 12, 2, 2]), Ok(2));
+        assert_eq!(read_of(&[1, -1, 2, 2]), Ok(2));
+        assert_eq!(read_of(&[-1, -2, -1, -1]), gone);
+    }
+
+    #[test]
+    fn policies_that_never_agree_are_refused() {
+        let most = i32::try_from(READINGS_MAX).unwrap();
+        let restless: Vec<i32> = (0..most).collect();
+        let last: Vec<i32> = (0..most - 1).chain([most - 2]).collect();
+        assert_eq!(read_of(&last), Ok(most - 2));
+        assert!(read_of(&restless).unwrap_err().contains("change faster than they can be read"));
+    }
 }

@@ -8,7 +8,8 @@ use crate::server::{PolicySource, Reloader, SourceError, Trigger};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
+use tokio::sync::Semaphore;
 
 /// The policies that the configuration names. It is read once: what it adds to them stays as it is.
 pub(super) struct Disk(pub(super) Configured);
@@ -18,6 +19,8 @@ pub(super) struct Reloading {
     reloader: Arc<Reloader>,
     shadow: Option<Arc<ShadowLoader>>,
     hang_up: Signal,
+    /// Taken by the reload that a signal asked for: until it ends, further signals are one.
+    turn: Arc<Semaphore>,
     /// Kept, since they end when they are dropped.
     _watches: [Option<Watch>; 2],
 }
@@ -25,9 +28,10 @@ pub(super) struct Reloading {
 impl PolicySource for Disk {
     fn read(&self) -> Result<Vec<Source>, SourceError> {
         self.0.read().map_err(|error| match error {
-            LoadError::Unreadable { .. } | LoadError::EmptyFolder { .. } => {
-                SourceError::Unreadable(error.to_string())
-            }
+            LoadError::Unreadable { .. }
+            | LoadError::EmptyFolder { .. }
+            | LoadError::NoFile { .. }
+            | LoadError::Restless => SourceError::Unreadable(error.to_string()),
             LoadError::FullFolder { .. } | LoadError::Content { .. } | LoadError::Policy(_) => {
                 SourceError::Refused(error.to_string())
             }
@@ -40,14 +44,14 @@ impl PolicySource for Disk {
 }
 
 impl Reloading {
-    /// Takes the signal, and watches these files and folders when there are any. What has changed since it was
+    /// Follows the signal, and watches these files and folders when there are any. What has changed since it was
     /// read at the start is loaded at once.
     pub(super) fn start(
         reloader: Arc<Reloader>,
         shadow: Option<Arc<ShadowLoader>>,
+        hang_up: Signal,
         watched: Option<Vec<PathBuf>>,
     ) -> io::Result<Self> {
-        let hang_up = signal(SignalKind::hangup())?;
         let watch = watched.map(|places| {
             let watching = Arc::clone(&reloader);
             Watch::start(places, Pace::default(), move || {
@@ -61,21 +65,27 @@ impl Reloading {
             let looking = Arc::clone(&reloader);
             tokio::task::spawn_blocking(move || looking.look());
         }
-        Ok(Self { reloader, shadow, hang_up, _watches: [watch, shadow_watch] })
+        let turn = Arc::new(Semaphore::new(1));
+        Ok(Self { reloader, shadow, hang_up, turn, _watches: [watch, shadow_watch] })
     }
 
     /// Waits for the next signal, and starts what it asks for.
     pub(super) async fn next(&mut self) {
+        // First, so that no signal is lost when this future is dropped. Nobody closes the semaphore.
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
         if self.hang_up.recv().await.is_none() {
             // No more signals will come, and nobody may wait for them in a circle.
             std::future::pending::<()>().await;
         }
-        let reloader = Arc::clone(&self.reloader);
-        // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
-        tokio::task::spawn_blocking(move || reloader.reload(Trigger::Signal));
-        if let Some(shadow) = self.shadow.clone() {
-            tokio::task::spawn_blocking(move || shadow.look());
+        if let Some(shadow) = &self.shadow {
+            shadow.look_soon();
         }
+        let reloader = Arc::clone(&self.reloader);
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
+            reloader.reload(Trigger::Signal)
+        });
     }
 }
 

@@ -122,6 +122,8 @@ fn start(
 /// Everything up to the moment at which the server could answer. The address comes before the store, so
 /// that a second server by mistake changes nothing.
 async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Failure> {
+    // First of all: without it the signal ends the program, and loading much may take long.
+    let hang_up = signal(SignalKind::hangup()).map_err(Failure::System)?;
     let configured = Configured::of(config);
     let sources = configured.read()?;
     let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
@@ -160,7 +162,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     }));
     let shadow = ShadowLoader::start(config).map_err(Failure::System)?;
     let reloading =
-        Reloading::start(Arc::clone(&reloader), shadow.clone(), watched).map_err(Failure::System)?;
+        Reloading::start(Arc::clone(&reloader), shadow.clone(), hang_up, watched).map_err(Failure::System)?;
     if let Some(shadow) = &shadow {
         console.line(format_args!("shadow     {}", shadow.places()));
     }

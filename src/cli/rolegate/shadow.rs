@@ -6,17 +6,32 @@ use super::watch::{Pace, Watch};
 use crate::config::Config;
 use crate::policy::Source;
 use crate::server::Shadow;
-use parking_lot::Mutex;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
 
-/// Loads candidate policies.
+/// How long the server waits at its start for its candidates. It goes on without them, and they come when they come.
+const START_MAX: Duration = Duration::from_secs(5);
+
+/// Loads candidate policies, on a thread of its own.
 pub(super) struct ShadowLoader {
+    /// What it loads from.
+    places: Vec<PathBuf>,
+    shadow: Arc<Shadow>,
+    /// Wakes the thread, which ends with it.
+    asked: SyncSender<()>,
+}
+
+/// What the thread works with.
+struct Candidates {
     configured: Configured,
     shadow: Arc<Shadow>,
     /// What was compiled last.
-    sources: Mutex<Option<Vec<Source>>>,
+    sources: Option<Vec<Source>>,
 }
 
 impl ShadowLoader {
@@ -26,9 +41,21 @@ impl ShadowLoader {
             return Ok(None);
         }
         let (configured, shadow) = (Configured::shadow_of(config), Arc::new(Shadow::start()?));
-        let loader = Self { configured, shadow, sources: Mutex::new(None) };
-        loader.look();
-        Ok(Some(Arc::new(loader)))
+        let places = configured.paths();
+        let (asked, asking) = sync_channel(1);
+        let (began, begun) = sync_channel(1);
+        let mut candidates = Candidates { configured, shadow: Arc::clone(&shadow), sources: None };
+        let run = move || {
+            candidates.look();
+            // Nobody may wait for it any more.
+            let _ = began.try_send(());
+            while asking.recv().is_ok() {
+                candidates.look();
+            }
+        };
+        std::thread::Builder::new().name("shadow-loader".to_owned()).spawn(run)?;
+        let _ = begun.recv_timeout(START_MAX);
+        Ok(Some(Arc::new(Self { places, shadow, asked })))
     }
 
     pub(super) fn shadow(&self) -> &Arc<Shadow> {
@@ -37,31 +64,43 @@ impl ShadowLoader {
 
     /// What it loads from, in words.
     pub(super) fn places(&self) -> String {
-        let paths = self.configured.paths();
-        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
     /// Looks again whenever something may have changed, as long as what this gives is kept.
     pub(super) fn watch(self: &Arc<Self>) -> io::Result<Watch> {
         let own = Arc::clone(self);
-        Watch::start(self.configured.paths(), Pace::default(), move || {
-            own.look();
-        })
+        Watch::start(self.places.clone(), Pace::default(), move || own.look_soon())
     }
 
+    /// Has the candidate loaded again; waits for nothing.
+    pub(super) fn look_soon(&self) {
+        // Who waits already will do, and read what is there now.
+        let _ = self.asked.try_send(());
+    }
+}
+
+impl Candidates {
     /// Loads the candidate, unless it is the one that was loaded last. What is wrong with it is told by the log and
     /// by the shadow's report.
-    pub(super) fn look(&self) {
-        let mut known = self.sources.lock();
+    fn look(&mut self) {
+        // A panic ends this attempt, and not the thread.
+        if catch_unwind(AssertUnwindSafe(|| self.load())).is_err() {
+            self.sources = None;
+            self.refuse(&"loading the candidate policies ended in a panic; the log has it");
+        }
+    }
+
+    fn load(&mut self) {
         let sources = match self.configured.read() {
             Ok(sources) => sources,
             Err(error) => {
-                *known = None;
+                self.sources = None;
                 self.refuse(&error);
                 return;
             }
         };
-        if known.as_ref() == Some(&sources) {
+        if self.sources.as_ref() == Some(&sources) {
             return;
         }
         match self.configured.compile(&sources, hear) {
@@ -72,7 +111,7 @@ impl ShadowLoader {
             }
             Err(errors) => self.refuse(&errors),
         }
-        *known = Some(sources);
+        self.sources = Some(sources);
     }
 
     fn refuse(&self, cause: &impl fmt::Display) {

@@ -5,7 +5,7 @@ use super::Limits;
 use super::sandbox::Sandbox;
 use super::source::{SourceText, Word};
 use crate::policy::error::{Location, PROBLEMS_MAX, Problem, nearest};
-use rhai::{AST, ASTFlags, ASTNode, Engine, Stmt, Token};
+use rhai::{AST, ASTFlags, ASTNode, Engine, Position, Stmt, Token};
 use std::sync::Arc;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
@@ -84,6 +84,25 @@ pub(super) fn words_again(name: &Arc<str>, text: &str, words_max: usize) -> Sour
     let mut source = SourceText::new(name, text);
     read_words(&Engine::new_raw(), text, words_max, &mut source, &mut Vec::new());
     source
+}
+
+/// The comments of a script that stand alone on one line, with its number. What a text or a comment of several lines
+/// has in it is none.
+pub(in crate::policy) fn line_comments(text: &str) -> Vec<(u32, String)> {
+    let mut comments = Vec::new();
+    let mut line_of_last = 0;
+    lex(&Engine::new_raw(), text, true, |token, position| {
+        let (line, _) = super::source::line_and_column(position);
+        match token {
+            Token::Comment(comment) if line > line_of_last && comment.starts_with("//") => {
+                comments.push((line, *comment));
+            }
+            _ => {}
+        }
+        line_of_last = line;
+        true
+    });
+    comments
 }
 
 /// Whether a letter is invisible, or changes how the letters around it are shown.
@@ -223,21 +242,8 @@ fn read_words(
     source: &mut SourceText,
     problems: &mut Vec<Problem>,
 ) -> bool {
-    let inputs = [text];
-    let (mut words, control) = engine.lex(&inputs);
-    // Of each open brace, whether it belongs to a text: after it, the text goes on.
-    let mut braces: Vec<bool> = Vec::new();
-    let mut within_text = false;
-    for (token, position) in words.by_ref() {
+    lex(engine, text, false, |token, position| {
         let (line, column) = super::source::line_and_column(position);
-        match &token {
-            // The parser tells what is wrong with the word.
-            Token::EOF | Token::LexError(_) => break,
-            Token::LeftBrace | Token::MapStart => braces.push(std::mem::take(&mut within_text)),
-            Token::RightBrace if braces.pop() == Some(true) => control.borrow_mut().is_within_text = true,
-            Token::InterpolatedString(_) => within_text = true,
-            _ => {}
-        }
         if line > PLACES_MAX || column > PLACES_MAX {
             let message = format!("the script has more than {PLACES_MAX} lines, or such a long line");
             problems.push(source.problem(position, message).with_help("split it into several files"));
@@ -250,6 +256,35 @@ fn read_words(
         if source.words.len() > words_max {
             let message = format!("the script has more than {words_max} words and signs");
             problems.push(source.problem(position, message).with_help("split it into several files"));
+            return false;
+        }
+        true
+    })
+}
+
+/// Takes words, signs and, where they are wanted, comments, until it is enough; whether the text ends within a comment.
+fn lex(
+    engine: &Engine,
+    text: &str,
+    with_comments: bool,
+    mut take: impl FnMut(Token, Position) -> bool,
+) -> bool {
+    let inputs = [text];
+    let (mut words, control) = engine.lex(&inputs);
+    words.state.include_comments = with_comments;
+    // Of each open brace, whether it belongs to a text: after it, the text goes on.
+    let mut braces: Vec<bool> = Vec::new();
+    let mut within_text = false;
+    for (token, position) in words.by_ref() {
+        match &token {
+            // The parser tells what is wrong with the word.
+            Token::EOF | Token::LexError(_) => break,
+            Token::LeftBrace | Token::MapStart => braces.push(std::mem::take(&mut within_text)),
+            Token::RightBrace if braces.pop() == Some(true) => control.borrow_mut().is_within_text = true,
+            Token::InterpolatedString(_) => within_text = true,
+            _ => {}
+        }
+        if !take(token, position) {
             return false;
         }
     }

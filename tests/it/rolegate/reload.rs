@@ -120,6 +120,48 @@ fn hang_up_loads_policies_that_nobody_watches() {
     assert_eq!(running.end().0, Some(0));
 }
 
+/// Loading may take long, and whoever writes policies may not know that the server has only just started.
+#[test]
+fn hang_up_while_the_server_starts_does_not_end_it() {
+    let slow = "print(\"loading\"); let n = 0; while n < 100000 { n += 1; }\n";
+    let config = "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policies]\n";
+    let run = configured(&["serve"]).file("config/rolegate.yaml", config);
+    let run = run.file("policies/p.rhai", &format!("{slow}{}", policy("/api/server/info")));
+    let running = Running::start_signalled(run, "a policy prints", "HUP");
+    assert_eq!(running.status("/api/server/info"), "200");
+}
+
+/// A pipe has an end only when somebody writes to it: the server must not wait for that.
+#[test]
+fn pipe_in_the_place_of_policies_is_an_error_and_is_not_opened() {
+    let config = "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policies/p.rhai]\n";
+    let run = configured(&["serve"]).file("config/rolegate.yaml", config);
+    let mut running = Running::start(run.file("policies/p.rhai", &policy("/api/server/info")));
+    let folder = running.folder.path().join("policies");
+    let made = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap();
+    assert!(made.success());
+    fs::rename(folder.join("pipe"), folder.join("p.rhai")).unwrap();
+    running.wait_for_log("outcome=\"unreadable\"");
+    assert_eq!((running.state(), running.status("/api/server/info")), ("ERROR".into(), "200".into()));
+    running.put(&policy("/api/server/status"));
+    running.wait_for_log(RELOADED);
+    assert_eq!((running.state(), running.status("/api/server/status")), ("LOADED".into(), "200".into()));
+}
+
+/// The rules that deny may stand in the file that is missing.
+#[test]
+fn link_to_nothing_is_an_error_unless_it_is_hidden() {
+    let mut running = serving("", "/api/server/info");
+    let folder = running.folder.path().join("policies");
+    symlink("nobody@here", folder.join(".#p.rhai")).unwrap();
+    running.put(&policy("/api/server/status"));
+    running.wait_for_log(RELOADED);
+    symlink("../nothing", folder.join("denies.rhai")).unwrap();
+    running.wait_for_log("outcome=\"unreadable\"");
+    assert!(running.get("/health/policies", Some(TOKEN)).contains("policies/denies.rhai"));
+    assert_eq!((running.state(), running.status("/api/server/status")), ("ERROR".into(), "200".into()));
+}
+
 #[test]
 fn guard_of_the_configuration_refuses_what_no_line_says() {
     let mut running = serving("  reload_guard: refuse-gains\n", "/api/server/info");

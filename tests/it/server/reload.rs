@@ -21,7 +21,7 @@ const HEALTH: &str = "/health/policies";
 const BEFORE: &str = r#"
 open(["GET /health", "GET /health/policies", "GET /metrics"]);
 permission("reload-policies", ["POST /api/rolegate/policies/reload"]);
-role("operator").grants(["reload-policies"]);
+role("operator").grants(["reload-policies"]).allow("POST /api/security/tokens");
 role("guest").allow("GET /api/server/info");
 "#;
 const BROKEN: &str = "role(\"guest\").alow(\"GET /x\");";
@@ -39,8 +39,11 @@ enum Lies {
 struct Shelf {
     lies: Arc<Mutex<Lies>>,
     reads: Arc<AtomicUsize>,
-    /// A load waits while this is locked.
+    has_read: Arc<AtomicUsize>,
+    /// A load waits while this is locked, before it reads.
     gate: Arc<Mutex<()>>,
+    /// The same, once it has read.
+    gate_after: Arc<Mutex<()>>,
 }
 
 struct Scene {
@@ -76,7 +79,10 @@ impl PolicySource for Shelf {
     fn read(&self) -> Result<Vec<Source>, SourceError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock());
-        match self.lies.lock().clone() {
+        let lies = self.lies.lock().clone();
+        self.has_read.fetch_add(1, Ordering::SeqCst);
+        drop(self.gate_after.lock());
+        match lies {
             Lies::Text(text) => Ok(vec![source(&text)]),
             Lies::Gone => Err(SourceError::Unreadable("cannot read `p.rhai`: it is gone".to_owned())),
             Lies::Bomb => panic!("a source that panics"),
@@ -103,7 +109,13 @@ fn version(text: &str) -> String {
 impl Shelf {
     fn holding(text: &str) -> Self {
         let lies = Arc::new(Mutex::new(Lies::Text(text.to_owned())));
-        Self { lies, reads: Arc::default(), gate: Arc::default() }
+        Self {
+            lies,
+            reads: Arc::default(),
+            has_read: Arc::default(),
+            gate: Arc::default(),
+            gate_after: Arc::default(),
+        }
     }
 
     fn put(&self, text: &str) {
@@ -368,6 +380,68 @@ fn reloads_that_are_asked_for_meanwhile_share_the_next_one() {
             .iter()
             .all(|outcome| { matches!(outcome, ReloadOutcome::Loaded | ReloadOutcome::Unchanged) })
     );
+}
+
+/// Whoever has written policies and asks for them must not be told of what a look at the source had read before.
+#[test]
+fn reload_does_not_share_a_look_that_had_begun() {
+    let (engine, _) = super::world::engine(load(&[source(BEFORE)]).unwrap(), &[]);
+    let (shelf, asked) = (Shelf::holding(&format!("{BEFORE}// looked at")), Arc::new(AtomicUsize::new(0)));
+    let clock = Arc::clone(&asked);
+    let reloader = Reloader::new(
+        Arc::new(engine),
+        Box::new(shelf.clone()),
+        &[source(BEFORE)],
+        Arc::new(move || {
+            clock.fetch_add(1, Ordering::SeqCst);
+            BEGINNING
+        }),
+        Arc::new(Metrics::new()),
+    );
+    let wait_for = |counter: &AtomicUsize, count| {
+        while counter.load(Ordering::SeqCst) < count {
+            std::thread::yield_now();
+        }
+    };
+    let asked_before = asked.load(Ordering::SeqCst);
+    let after = format!("{BEFORE}// asked for");
+    let reloaded = std::thread::scope(|scope| {
+        let gate = shelf.gate_after.lock();
+        scope.spawn(|| reloader.look());
+        wait_for(&shelf.has_read, 1);
+        shelf.put(&after);
+        let reload = scope.spawn(|| reloader.reload(Trigger::Signal).unwrap());
+        // Whether the token of a request is live is asked after it was noted which loads have begun.
+        wait_for(&asked, asked_before + 1);
+        drop(gate);
+        reload.join().unwrap()
+    });
+    assert_eq!(reloaded.outcome, ReloadOutcome::Loaded);
+    assert_eq!(reloaded.version.to_string(), version(&after));
+}
+
+#[test]
+fn reloads_that_wait_for_a_disk_hold_up_no_change_of_tokens() {
+    let scene = Scene::start();
+    let gate = scene.shelf.gate.lock();
+    let ask = |_| {
+        let mut client = scene.world.connect();
+        client.send(super::world::request("POST", RELOAD, Some(&scene.operator), ""));
+        client
+    };
+    let mut waiting: Vec<_> = (0..2 * super::world::BLOCKING_THREADS).map(ask).collect();
+    let mut permitted = 0;
+    while permitted < waiting.len() {
+        permitted += scene.world.record.take().0.len();
+        std::thread::yield_now();
+    }
+    let body = r#"{"name": "made meanwhile", "roles": ["guest"]}"#;
+    let made = scene.world.ask("POST", "/api/security/tokens", Some(&scene.operator), body);
+    assert_eq!(made.status, 200, "{made:?}");
+    drop(gate);
+    for client in &mut waiting {
+        assert_eq!(client.response_to("POST").map(|response| response.status), Some(200));
+    }
 }
 
 #[test]

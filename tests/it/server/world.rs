@@ -57,6 +57,9 @@ pub(super) struct Record {
     malformed: Mutex<Vec<Malformed>>,
 }
 
+/// How many handlers may wait for a disk at once: few, so that a test can have all of them wait.
+pub(super) const BLOCKING_THREADS: usize = 8;
+
 /// One decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decided {
@@ -117,7 +120,8 @@ impl World {
                 .with_writer(move || writer.clone())
                 .finish();
             let _logging = tracing::subscriber::set_default(subscriber);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build().unwrap();
             runtime.block_on(serve);
         });
         Self { address, record, now, log, shutdown: Some(shutdown), thread: Some(thread) }
