@@ -2,6 +2,7 @@
 
 use crate::path::{CanonicalPath, PathError, decode_strictly, push_triplets};
 use crate::request::MethodSet;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -198,9 +199,15 @@ impl Pattern {
 
     /// What the path has in the place of `{name}`, decoded; `None` when the pattern has no such name.
     pub fn parameter(&self, name: &str, path: &CanonicalPath) -> Option<String> {
+        self.parameter_of(name, path).map(Cow::into_owned)
+    }
+
+    /// The same without a copy, where nothing is encoded.
+    pub(super) fn parameter_of<'p>(&self, name: &str, path: &'p CanonicalPath) -> Option<Cow<'p, str>> {
         let named = |segment: &Segment| matches!(segment, Segment::Any(Some(known)) if **known == *name);
         let at = self.segments.iter().position(named)?;
-        decode_strictly(path.segments().nth(at)?)
+        let text = path.segments().nth(at)?;
+        if text.contains('%') { decode_strictly(text).map(Cow::Owned) } else { Some(Cow::Borrowed(text)) }
     }
 
     /// The names of its segments, in order.

@@ -316,8 +316,8 @@ fn register_questions(engine: &mut Engine) {
 
 fn param(request: &mut RequestView, name: &str) -> Outcome<Dynamic> {
     let input = &request.0;
-    let outcome = match input.route.pattern.parameter(name, input.request.path()) {
-        Some(value) => Ok(value.into()),
+    let outcome = match input.route.pattern.parameter_of(name, input.request.path()) {
+        Some(value) => Ok(text(&value)),
         None => Err(format!("the route `{}` has no parameter `{name}`", input.route).into()),
     };
     noted_by_name(input, Fact::Parameter, name, outcome)
