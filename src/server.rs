@@ -130,6 +130,7 @@ impl Server {
             metrics: Arc::clone(&self.metrics),
             reloader: self.reloader.clone(),
             reloads: Arc::new(Semaphore::new(api::RELOADS_AT_ONCE)),
+            reports: Arc::new(Semaphore::new(api::REPORTS_AT_ONCE)),
             shadow: self.shadow.clone(),
             started: (self.clock)(),
             draining: draining.subscribe(),

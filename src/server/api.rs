@@ -28,6 +28,9 @@ use warp::{Filter, Rejection};
 /// cannot be read, since a disk does not answer, no reload may take a thread from those who change tokens.
 pub(super) const RELOADS_AT_ONCE: usize = 4;
 
+/// How many reports about candidate policies are made at once: one may take megabytes.
+pub(super) const REPORTS_AT_ONCE: usize = 2;
+
 /// What the handlers work with.
 pub(super) struct Api {
     pub(super) engine: Arc<Engine>,
@@ -36,6 +39,8 @@ pub(super) struct Api {
     pub(super) reloader: Option<Arc<Reloader>>,
     /// Room for requests that reload.
     pub(super) reloads: Arc<Semaphore>,
+    /// Room for reports about candidate policies.
+    pub(super) reports: Arc<Semaphore>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
@@ -70,6 +75,7 @@ impl Api {
 pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
     let token = |path: &str| path.strip_prefix(tokens::PATH).is_some_and(|rest| rest.starts_with('/'));
     let reload = |path: &str| path == policies::RELOAD_PATH;
+    let report = |path: &str| path == shadow::PATH;
     let collection = |path: &str| path == tokens::PATH;
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
@@ -79,8 +85,6 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(quick(api, |path| path == "/health/policies", policies::health))
         .unify()
         .or(quick(api, |path| path == "/metrics", info::metrics))
-        .unify()
-        .or(quick(api, |path| path == shadow::PATH, shadow::report))
         .unify()
         .or(quick(api, |path| path == "/api/server/info", info::info))
         .unify()
@@ -97,6 +101,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
         .unify()
         .or(waiting(api, at(reload).map(without_body).untuple_one(), Some(&api.reloads), policies::reload))
+        .unify()
+        .or(waiting(api, at(report).map(without_body).untuple_one(), Some(&api.reports), shadow::report))
         .unify()
         .or(nothing)
         .unify()
@@ -117,7 +123,8 @@ fn quick(
     })
 }
 
-/// A route whose handler waits for the store or the disk, which must not hold up other requests; in this room, when
+/// A route whose handler waits for the store or the disk, or has much to tell, which must not hold up other requests; in
+/// this room, when
 /// there is a limit to how many may do so at once.
 fn waiting<F>(
     api: &Arc<Api>,
@@ -201,13 +208,16 @@ fn only_get(permit: &Permit) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use crate::audit::MemoryAudit;
+    use crate::engine::Answer;
+    use crate::path::CanonicalPath;
     use crate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
     use crate::store::memory::MemoryStore;
     use http_body_util::{BodyExt as _, Full};
+    use std::sync::mpsc;
+    use std::time::Duration;
     use tower_service::Service as _;
 
-    #[tokio::test]
-    async fn handlers_do_not_run_without_a_permit() {
+    fn api(shadow: Option<Arc<Shadow>>) -> Arc<Api> {
         let source = Source { name: "p.rhai".into(), text: r#"open("ANY /**");"#.to_owned() };
         let policies =
             PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap();
@@ -215,16 +225,22 @@ mod tests {
         let engine = Arc::new(Engine::open(store, audit, policies, Timestamp::EPOCH).unwrap());
         let (_sender, draining) = watch::channel(false);
         let metrics = Arc::new(Metrics::new());
-        let api = Arc::new(Api {
+        Arc::new(Api {
             engine,
             clock: Arc::new(|| Timestamp::EPOCH),
             metrics,
             reloader: None,
             reloads: Arc::new(Semaphore::new(RELOADS_AT_ONCE)),
-            shadow: None,
+            reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
+            shadow,
             started: Timestamp::EPOCH,
             draining,
-        });
+        })
+    }
+
+    #[tokio::test]
+    async fn handlers_do_not_run_without_a_permit() {
+        let api = api(None);
         let mut service = warp::service(routes(&api));
         for (method, path) in [
             ("GET", "/health"),
@@ -248,5 +264,34 @@ mod tests {
             let body = response.into_body().collect().await.unwrap().to_bytes();
             assert!(body.starts_with(br#"{"_type":"ErrorsResponse""#), "{body:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn report_that_takes_long_holds_up_no_other_request() {
+        let shadow = Arc::new(Shadow::start().unwrap());
+        let api = api(Some(Arc::clone(&shadow)));
+        let service = warp::service(routes(&api));
+        let ask = |path: &str| {
+            let asked = crate::request::Request::new(Method::GET, CanonicalPath::parse(path).unwrap());
+            let policies = api.engine.policies();
+            let Answer::Permitted(permit) = api.engine.check(&asked, Timestamp::EPOCH) else { panic!() };
+            let request = http::Request::builder().uri(path).extension(permit).extension(policies);
+            let mut service = service.clone();
+            async move { service.call(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap().status() }
+        };
+        let (holding, held) = mpsc::channel();
+        let (free, freed) = mpsc::channel::<()>();
+        let holder = std::thread::spawn(move || {
+            let _hold = shadow.hold();
+            holding.send(()).unwrap();
+            freed.recv_timeout(Duration::from_secs(20)).is_ok()
+        });
+        held.recv().unwrap();
+        let report = tokio::spawn(ask(shadow::PATH));
+        tokio::task::yield_now().await;
+        assert_eq!(ask("/health").await, StatusCode::OK);
+        let _late = free.send(());
+        assert!(holder.join().unwrap(), "the other request had to wait for the report");
+        assert_eq!(report.await.unwrap(), StatusCode::OK);
     }
 }

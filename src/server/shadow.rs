@@ -190,6 +190,12 @@ impl Shadow {
         self.shared.seen.lock().message = Some(bounded(message.into()));
     }
 
+    /// As long as what this gives is kept, a report has to wait.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        self.shared.seen.lock()
+    }
+
     /// What was seen since the candidate came.
     pub fn report(&self) -> ShadowReport {
         let seen = self.shared.seen.lock();
