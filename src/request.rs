@@ -282,6 +282,13 @@ impl Request {
         query_parameter(self.0.query.as_deref().unwrap_or_default(), name)
     }
 
+    /// How much of the request its client chose the length of, in bytes.
+    pub fn length_bytes(&self) -> usize {
+        let RequestParts { path, query, headers, .. } = &*self.0;
+        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        path.as_str().len() + query.as_ref().map_or(0, |query| query.len()) + fields.sum::<usize>()
+    }
+
     /// What the request is made of; copied only when another clone is still alive.
     pub fn into_parts(self) -> RequestParts {
         Arc::unwrap_or_clone(self.0)

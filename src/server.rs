@@ -28,7 +28,8 @@ pub use reload::{
     Trigger,
 };
 pub use shadow::{
-    SHADOW_DIFFERENCES_MAX, SHADOW_QUEUE, Shadow, ShadowChange, ShadowDifference, ShadowReport, ShadowRequest,
+    SHADOW_DIFFERENCES_MAX, SHADOW_QUEUE, SHADOW_QUEUE_MAX_BYTES, Shadow, ShadowChange, ShadowDifference,
+    ShadowReport, ShadowRequest,
 };
 
 use crate::engine::Engine;

@@ -17,11 +17,13 @@ use prometheus_client::metrics::counter::Counter;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// How many requests wait to be decided by the candidate; more are passed over, and counted.
 pub const SHADOW_QUEUE: usize = 4_096;
+/// How many bytes of requests wait, at most: a request can be long, and a candidate slow.
+pub const SHADOW_QUEUE_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// How many kinds of differences are kept; more are only counted.
 pub const SHADOW_DIFFERENCES_MAX: usize = 1_000;
 
@@ -97,6 +99,8 @@ pub struct ShadowRequest {
 
 struct Shared {
     candidate: ArcSwapOption<PolicySet>,
+    /// Of the requests that wait.
+    waiting_bytes: AtomicUsize,
     compared: AtomicU64,
     passed_over: AtomicU64,
     seen: Mutex<Seen>,
@@ -140,6 +144,7 @@ impl Shadow {
         let (queue, cases) = sync_channel(SHADOW_QUEUE);
         let shared = Arc::new(Shared {
             candidate: ArcSwapOption::empty(),
+            waiting_bytes: AtomicUsize::new(0),
             compared: AtomicU64::new(0),
             passed_over: AtomicU64::new(0),
             seen: Mutex::new(Seen::default()),
@@ -230,7 +235,10 @@ impl Observe for Shadow {
             policies: Arc::clone(policies),
         };
         // Requests never wait for the shadow.
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(case) {
+        let bytes = request.length_bytes();
+        let waiting = self.shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting + bytes > SHADOW_QUEUE_MAX_BYTES || self.queue.try_send(case).is_err() {
+            self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.shared.passed_over.fetch_add(1, Ordering::Relaxed);
             self.shared.counted.passed_over.inc();
         }
@@ -242,6 +250,7 @@ impl Observe for Shadow {
 impl Shared {
     fn work(&self, cases: &Receiver<Case>) {
         while let Ok(case) = cases.recv() {
+            self.waiting_bytes.fetch_sub(case.request.length_bytes(), Ordering::Relaxed);
             let candidate = self.candidate.load_full();
             if let Some(candidate) = candidate {
                 self.compare(&case, &candidate);
@@ -431,8 +440,13 @@ mod tests {
 
         /// Asks the gate and tells the shadow.
         fn ask(&mut self, token: Option<usize>, path: &str) {
+            self.ask_with(token, path, "");
+        }
+
+        fn ask_with(&mut self, token: Option<usize>, path: &str, header: &str) {
             let path = CanonicalPath::parse(path).unwrap();
             let mut parts = Request::new(http::Method::GET, path).into_parts();
+            parts.headers.insert("x", header.parse().unwrap());
             if let Some(at) = token {
                 let (secret, kind) = &self.secrets[at];
                 parts.credential = crate::request::Credential::Token(secret.clone(), *kind);
@@ -585,5 +599,26 @@ mod tests {
         let report = world.report();
         assert!((9..=10).contains(&report.passed_over), "{report:?}");
         assert_eq!(report.differences[0].count, report.compared);
+    }
+
+    #[test]
+    fn long_requests_that_cannot_be_decided_are_passed_over_sooner() {
+        let mut world = World::new(LIVE, &[&["a"]]);
+        world.shadow.replace(Some(policies(CANDIDATE)));
+        let shared = Arc::clone(&world.shadow.shared);
+        let seen = shared.seen.lock();
+        // With its path and the name of the field; one of them is with the shadow and waits no more.
+        let header = "h".repeat(32 * 1024 - "/new/1".len() - "x".len());
+        let room = SHADOW_QUEUE_MAX_BYTES / (32 * 1024);
+        for _ in 0..room + 10 {
+            world.ask_with(Some(0), "/new/1", &header);
+        }
+        drop(seen);
+        let report = world.report();
+        assert!((9..=10).contains(&report.passed_over), "{report:?}");
+        // Whoever was passed over takes no room.
+        world.ask_with(Some(0), "/new/1", &header);
+        assert_eq!(world.report().passed_over, report.passed_over);
+        assert_eq!(shared.waiting_bytes.load(Ordering::Relaxed), 0);
     }
 }
