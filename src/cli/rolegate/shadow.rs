@@ -32,6 +32,8 @@ struct Candidates {
     shadow: Arc<Shadow>,
     /// What was compiled last.
     sources: Option<Vec<Source>>,
+    /// What the log was told last: it is looked every few seconds, and nobody wants to read it as often.
+    told: Option<String>,
 }
 
 impl ShadowLoader {
@@ -44,7 +46,8 @@ impl ShadowLoader {
         let places = configured.paths();
         let (asked, asking) = sync_channel(1);
         let (began, begun) = sync_channel(1);
-        let mut candidates = Candidates { configured, shadow: Arc::clone(&shadow), sources: None };
+        let mut candidates =
+            Candidates { configured, shadow: Arc::clone(&shadow), sources: None, told: None };
         let run = move || {
             candidates.look();
             // Nobody may wait for it any more.
@@ -107,6 +110,7 @@ impl Candidates {
             Ok(policies) => {
                 let candidate = summary(&policies);
                 self.shadow.replace(Some(policies));
+                self.told = None;
                 tracing::info!(candidate, "candidate policies decide beside those in force");
             }
             Err(errors) => self.refuse(&errors),
@@ -114,10 +118,13 @@ impl Candidates {
         self.sources = Some(sources);
     }
 
-    fn refuse(&self, cause: &impl fmt::Display) {
+    fn refuse(&mut self, cause: &impl fmt::Display) {
         let cause = cause.to_string();
         let first = cause.lines().take(2).collect::<Vec<_>>().join(" ");
-        tracing::warn!(cause = first, "the candidate policies cannot be loaded");
+        if self.told.as_ref() != Some(&cause) {
+            tracing::warn!(cause = first, "the candidate policies cannot be loaded");
+            self.told = Some(cause.clone());
+        }
         self.shadow.refuse(cause);
     }
 }

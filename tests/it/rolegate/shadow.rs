@@ -84,3 +84,20 @@ fn server_without_candidates_says_so_and_a_token_needs_the_permission() {
     let running = Running::start(run.file("policies/p.rhai", &LIVE.replace("shadow", "other")));
     assert_eq!(status(&running, "/api/rolegate/shadow"), "403");
 }
+
+#[test]
+fn candidate_that_cannot_be_read_is_logged_once() {
+    let mut running = serving(CANDIDATE);
+    fs::rename(running.folder.path().join("next"), running.folder.path().join("away")).unwrap();
+    running.wait_for_log("the candidate policies cannot be loaded");
+    for _ in 0..3 {
+        running.signal("HUP");
+        assert_eq!(status(&running, "/api/server/info"), "200");
+    }
+    let told = report(&running, 0);
+    assert!(told["message"].as_str().unwrap().contains("cannot read `next`"), "{told}");
+    running.signal("TERM");
+    let (code, _, log) = running.end();
+    assert_eq!(code, Some(0));
+    assert!(!log.contains("the candidate policies cannot be loaded"), "{log}");
+}
