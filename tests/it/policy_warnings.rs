@@ -325,6 +325,55 @@ fn conditions_that_cannot_be_meant() -> Outcome {
 }
 
 #[test]
+fn part_of_a_longer_expression_is_not_taken_for_a_whole_one() -> Outcome {
+    for condition in [
+        "5 == r.query(\"n\").len()",
+        "true == r.query(\"n\").is_empty()",
+        "r.query(\"n\") == 5.to_string()",
+        "\"a\" + 5 == r.query(\"n\")",
+        "r.path == r.query(\"n\") == true",
+        "\"get\" == r.method.to_lower()",
+        "r.method == \"get\".to_upper()",
+        "r.method in [\"get\".to_upper()]",
+        "r.method in [\"get\"].map(|method| method.to_upper())",
+        "r.path + r.method == \"/xGET\"",
+    ] {
+        let text = format!("open(\"ANY /x\").when(|r| {condition});");
+        assert_eq!(codes(&text)?, [], "{condition}");
+    }
+    // As wholes they are told, wherever they stand.
+    for (condition, code) in [
+        ("r.path == \"/x\" && 5 == r.query(\"n\") || false", WarningCode::UnequalKinds),
+        ("{ if -5 != r.query(\"n\") { return true } false }", WarningCode::UnequalKinds),
+        ("!(r.query(\"n\") == 5)", WarningCode::UnequalKinds),
+        ("{ let is_read = r.method == \"get\"; is_read }", WarningCode::UnknownMethod),
+        ("[r.method == \"get\", true].all(|one| one)", WarningCode::UnknownMethod),
+        ("\"get\" == r.method", WarningCode::UnknownMethod),
+    ] {
+        let text = format!("open(\"ANY /x\").when(|r| {condition});");
+        assert_eq!(codes(&text)?, [code], "{condition}");
+    }
+    Ok(())
+}
+
+#[test]
+fn role_that_is_asked_for_in_any_way_is_not_idle() -> Outcome {
+    for condition in [
+        "r.has_role(\"a\")",
+        "has_role(r, \"a\")",
+        "{ let name = \"a\"; r.has_role(name) }",
+        "r.has_role(\"a\" + \"\")",
+        "r.token.roles.contains(\"a\")",
+    ] {
+        let text = format!("role(\"a\"); authenticated(\"GET /x\").when(|r| {condition});");
+        assert_eq!(codes(&text)?, [], "{condition}");
+    }
+    let text = "role(\"a\"); authenticated(\"GET /x\").when(|r| r.token.name == \"roles\");";
+    assert_eq!(codes(text)?, [WarningCode::IdleRole]);
+    Ok(())
+}
+
+#[test]
 fn roles_are_held_by_tokens_by_inclusion_and_by_other_names_and_are_not_looked_at_otherwise() -> Outcome {
     let text = "role(\"a\").includes(\"b\").allow(\"GET /a\");\nrole(\"b\").allow(\"GET /b\");\nrole(\"c\").allow(\"GET /c\");";
     assert!(examine(text)?.warnings.is_empty());

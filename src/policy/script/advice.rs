@@ -14,8 +14,7 @@ pub(crate) fn advise(source: &SourceText) -> Vec<Warning> {
     let parameters = parameters(&source.words);
     let mut warnings = Vec::new();
     for at in 0..source.words.len() {
-        let words = source.words.get(at..).unwrap_or_default();
-        let before = at.checked_sub(1).and_then(|at| source.words.get(at));
+        let (before, words) = source.words.split_at(at);
         warnings.extend(constant_condition(source, words));
         warnings.extend(hidden_header(source, words));
         warnings.extend(unequal_kinds(source, before, words));
@@ -26,12 +25,22 @@ pub(crate) fn advise(source: &SourceText) -> Vec<Warning> {
 
 /// Whether a condition asks for roles that cannot be told from the script, so that each may be one of them.
 pub(crate) fn may_ask_for_any_role(source: &SourceText) -> bool {
-    source.words.windows(4).any(|words| match words {
-        [dot, called, open, role] if dot.token == Token::Period => {
-            let is_asked = called.name() == Some("has_role") && open.token == Token::LeftParen;
-            called.name() == Some("roles") || (is_asked && role.text().is_none())
+    let is_one_text = |words: &[Word]| match words {
+        [open, role, close, ..] => {
+            open.token == Token::LeftParen && role.text().is_some() && close.token == Token::RightParen
         }
         _ => false,
+    };
+    let mut before = None;
+    source.words.iter().enumerate().any(|(at, word)| {
+        let is_member =
+            before.replace(word).is_some_and(|word: &Word| matches!(word.token, Token::Period | Token::Elvis));
+        match word.name() {
+            // As a function, it takes the request before the role.
+            Some("has_role") => !is_one_text(source.words.get(at + 1..).unwrap_or_default()),
+            Some("roles") => is_member,
+            _ => false,
+        }
     })
 }
 
@@ -74,24 +83,16 @@ fn hidden_header(source: &SourceText, words: &[Word]) -> Option<Warning> {
 }
 
 /// `request.query("n") == 5`, and the same the other way round.
-fn unequal_kinds(source: &SourceText, before: Option<&Word>, words: &[Word]) -> Option<Warning> {
+fn unequal_kinds(source: &SourceText, before: &[Word], words: &[Word]) -> Option<Warning> {
     let [dot, reader, open, _, close, after @ ..] = words else { return None };
     let is_read = dot.token == Token::Period
         && reader.name().is_some_and(|name| TEXT_READERS.contains(&name))
         && open.token == Token::LeftParen
         && close.token == Token::RightParen;
-    let object = before.filter(|_| is_read)?;
+    let (_object, before) = before.split_last().filter(|_| is_read)?;
     let other = match after {
-        [sign, other, ..] if is_equality(sign) && kind(other).is_some() => other,
-        _ => {
-            let start =
-                source.words.partition_point(|word| (word.line, word.column) < (object.line, object.column));
-            let [other, sign] = source.words.get(start.checked_sub(2)?..start)? else { return None };
-            if !is_equality(sign) {
-                return None;
-            }
-            other
-        }
+        [sign, other, after @ ..] if is_equality(sign) && starts_anew(before) && is_end(after) => other,
+        _ => compared_before(before).filter(|_| is_end(after))?,
     };
     let message = format!("a text never equals {}", kind(other)?);
     let warning = at_word(WarningCode::UnequalKinds, source, other, 1, message);
@@ -102,32 +103,77 @@ fn unequal_kinds(source: &SourceText, before: Option<&Word>, words: &[Word]) -> 
 fn unknown_methods(
     source: &SourceText,
     parameters: &HashSet<&str>,
-    before: Option<&Word>,
+    before: &[Word],
     words: &[Word],
 ) -> Vec<Warning> {
-    let [dot, member, sign, other, ..] = words else { return Vec::new() };
-    let is_request = before.and_then(Word::name).is_some_and(|name| parameters.contains(name));
+    let ([dot, member, after @ ..], Some((object, before))) = (words, before.split_last()) else {
+        return Vec::new();
+    };
+    let is_request = object.name().is_some_and(|name| parameters.contains(name));
     if !is_request || dot.token != Token::Period || member.name() != Some("method") {
         return Vec::new();
     }
-    let mut compared: Vec<&Word> = Vec::new();
-    if is_equality(sign) {
-        compared.push(other);
-    } else if matches!(sign.token, Token::In | Token::NotIn) && other.token == Token::LeftBracket {
-        let list = words.iter().skip(4);
-        compared.extend(list.take_while(|word| word.token == Token::Comma || word.text().is_some()));
-    }
-    let start = before.map_or(0, |before| {
-        source.words.partition_point(|word| (word.line, word.column) < (before.line, before.column))
-    });
-    if let Some([other, sign]) = start.checked_sub(2).and_then(|from| source.words.get(from..start))
-        && is_equality(sign)
-    {
-        compared.push(other);
-    }
+    let compared: Vec<&Word> = match after {
+        [sign, other, after @ ..] if is_equality(sign) && starts_anew(before) && is_end(after) => vec![other],
+        [sign, list @ ..] if matches!(sign.token, Token::In | Token::NotIn) && starts_anew(before) => {
+            texts_of_list(list)
+        }
+        _ if is_end(after) => compared_before(before).into_iter().collect(),
+        _ => Vec::new(),
+    };
     let named = compared.into_iter().filter_map(|word| Some((word, word.text()?)));
     let unknown = named.filter(|(_, method)| MethodSet::of(method).is_empty());
     unknown.map(|(word, method)| unknown_method(source, word, method)).collect()
+}
+
+/// What is compared with that which follows these words: `5 ==`.
+fn compared_before(before: &[Word]) -> Option<&Word> {
+    let [earlier @ .., other, sign] = before else { return None };
+    (is_equality(sign) && starts_anew(earlier)).then_some(other)
+}
+
+/// The texts of a list that has nothing else.
+fn texts_of_list(words: &[Word]) -> Vec<&Word> {
+    let Some((open, items)) = words.split_first() else { return Vec::new() };
+    let length = items.iter().take_while(|word| word.token == Token::Comma || word.text().is_some()).count();
+    let (items, end) = items.split_at(length);
+    let is_whole = open.token == Token::LeftBracket
+        && end.split_first().is_some_and(|(close, after)| close.token == Token::RightBracket && is_end(after));
+    if is_whole { items.iter().collect() } else { Vec::new() }
+}
+
+/// Whether an operand that follows these words is not itself a part of another one, as in `"a" + 5 == x`.
+fn starts_anew(before: &[Word]) -> bool {
+    before.last().is_none_or(|word| {
+        matches!(
+            word.token,
+            Token::LeftParen
+                | Token::LeftBrace
+                | Token::LeftBracket
+                | Token::Comma
+                | Token::SemiColon
+                | Token::Colon
+                | Token::And
+                | Token::Or
+                | Token::Pipe
+                | Token::Equals
+                | Token::DoubleArrow
+                | Token::If
+                | Token::Return
+                | Token::UnaryMinus
+        )
+    })
+}
+
+/// Whether an operand that these words follow is at its end, unlike in `"get".to_upper()`.
+fn is_end(after: &[Word]) -> bool {
+    after.first().is_none_or(|word| {
+        word.is_closing()
+            || matches!(
+                word.token,
+                Token::SemiColon | Token::Comma | Token::And | Token::Or | Token::LeftBrace | Token::DoubleArrow
+            )
+    })
 }
 
 fn unknown_method(source: &SourceText, word: &Word, method: &str) -> Warning {
