@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 
 /// How such a line begins.
 const START: &str = "// rolegate:";
+/// How the words go on with which lines of the same beginning allow warnings.
+const OTHER_LINES: &str = "allow";
 /// What parts an opening from words of its author's own.
 const REASON: &str = " because ";
 /// The subject of a request with or without a token.
@@ -63,7 +65,9 @@ impl Openings {
             let comments = line_comments(&source.text).into_iter();
             comments.map(|(number, line)| (Location::new(&source.name, number, 0), line))
         });
-        for (location, line) in lines.filter(|(_, line)| line.starts_with(START)).take(OPENINGS_MAX) {
+        let is_other = |said: &str| said.trim_start().starts_with(OTHER_LINES);
+        let said = lines.filter(|(_, line)| line.strip_prefix(START).is_some_and(|said| !is_other(said)));
+        for (location, line) in said.take(OPENINGS_MAX) {
             let line = line.trim_end();
             match read(line.strip_prefix(START).unwrap_or_default()) {
                 Ok((route, subjects)) => {
@@ -270,8 +274,8 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_read_are_told_with_their_place() {
-        let text =
-            "// rolegate: opens\n// rolegate: opens GET x to a\n// rolegate: opens GET /x to a b\n// other";
+        let text = "// rolegate: opens\n// rolegate: opens GET x to a\n// rolegate: opens GET /x to a b\n// other\n\
+             // rolegate: allow(open-route)\n// rolegate: allow-in-file(idle-role)";
         let openings = Openings::of(&[source(text)]);
         let told: Vec<String> =
             openings.misread().iter().map(|(location, error)| format!("{location}: {error}")).collect();

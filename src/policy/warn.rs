@@ -11,11 +11,12 @@ pub use specification::{Comparison, Mismatch, Specification, SpecifiedRoute};
 
 use super::declaration::Declarations;
 use super::error::{Location, PolicyErrors, Problem};
+use super::opening::{OpeningError, Openings};
 use super::script::{Allowance, RoleMention, ScriptLimits, Source, SourceText, advise, read_allowances};
 use super::{PolicySet, RoleBindings};
 use crate::token::RoleName;
 use index::RouteIndex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -99,6 +100,8 @@ pub(super) struct Written {
     roles: Vec<(RoleName, Location)>,
     pub(super) mentions: Vec<RoleMention>,
     pub(super) sources: Vec<SourceText>,
+    /// Lines that are to say what the policies open, and say nothing.
+    misread: Vec<(Location, OpeningError)>,
 }
 
 /// What a check may still do.
@@ -196,6 +199,7 @@ impl PolicySet {
         let (policies, mut written) = Self::load_as_written(sources, bindings, limits)?;
         // Words take more memory than rules: those who only load do without them.
         written.sources = sources.iter().map(|source| source.read_again(limits)).collect();
+        written.misread = Openings::of(sources).misread().to_vec();
         Ok((policies, written))
     }
 }
@@ -214,6 +218,7 @@ impl Examined {
             allowances.extend(found);
             warnings.extend(wrong);
         }
+        warnings.extend(misread_openings(written, &warnings));
         let is_cut = warnings.len() > WARNINGS_KEPT_MAX;
         warnings.truncate(WARNINGS_KEPT_MAX);
         let mut warnings = allowed(warnings, &mut allowances, &written.sources);
@@ -256,6 +261,20 @@ fn unfinished(code: WarningCode, what: &str) -> Warning {
     Warning::new(WarningCode::UnfinishedCheck, &Location::whole(), message).with_help(
         "it ends where many rules are about the same paths: give them fewer routes, or permissions",
     )
+}
+
+/// Lines that are to say what the policies open, and say nothing; but for those about which something is told.
+fn misread_openings(written: &Written, told: &[Warning]) -> Vec<Warning> {
+    let told = told.iter().filter(|warning| warning.code == WarningCode::IdleAllow);
+    let told: HashSet<(&str, u32)> = told.map(|warning| place_of_line(&warning.problem.location)).collect();
+    let misread = written.misread.iter().filter(|(location, _)| !told.contains(&place_of_line(location)));
+    misread
+        .map(|(location, error)| Warning::new(WarningCode::IdleAllow, location, error.to_string()))
+        .collect()
+}
+
+fn place_of_line(location: &Location) -> (&str, u32) {
+    (&location.file, location.line)
 }
 
 /// Those warnings that no comment allows, each pointing at the text that it is about.

@@ -435,12 +435,34 @@ fn comments_allow_what_they_are_about_and_nothing_else() -> Outcome {
             "let text = \"// rolegate: allow-in-file(covered-rule)\";\nopen(\"GET /x\");\nopen(\"GET /x\");",
             &[WarningCode::CoveredRule],
         ),
+        (
+            "let text = `\n// rolegate: allow-in-file(covered-rule)\n`;\nopen(\"GET /x\");\nopen(\"GET /x\");",
+            &[WarningCode::CoveredRule],
+        ),
+        (
+            "let text = `a${1}\n\n // rolegate: allow-in-file(covered-rule)`;\nopen(\"GET /x\");\nopen(\"GET /x\");",
+            &[WarningCode::CoveredRule],
+        ),
+        (
+            "/*\n// rolegate: allow-in-file(covered-rule)\n*/\nopen(\"GET /x\");\nopen(\"GET /x\");",
+            &[WarningCode::CoveredRule],
+        ),
+        // One after such a text.
+        (
+            "let text = `\n// rolegate: allow(x)\n`;\n// rolegate: allow-in-file(covered-rule)\nopen(\"GET /x\");\nopen(\"GET /x\");",
+            &[],
+        ),
+        // What the policies open is said by such comments, too.
+        ("// rolegate: opens GET /x to everyone because of a ticket (4711)\nopen(\"GET /x\");", &[]),
+        ("// rolegate: opens GET /x\nopen(\"GET /x\");", &[WarningCode::IdleAllow]),
+        ("open(\"GET /x\"); // rolegate: opens GET /x to everyone", &[WarningCode::IdleAllow]),
         // What was not looked for may be allowed.
         ("// rolegate: allow-in-file(unheld-role, open-route)\nrole(\"a\").allow(\"GET /x\");", &[]),
     ] {
         assert_eq!(codes(text)?, expected, "{text}");
     }
-    let wrong = "open(\"GET /x\");  // rolegate: allow(idle-rol, covered-rule)\n// rolegate: deny(x)\n";
+    let wrong = "open(\"GET /x\");  // rolegate: allow(idle-rol, covered-rule)\n// rolegate: deny(x)\n\
+                 // rolegate: opens GET x to a\nopen(\"GET /y\"); // rolegate: opens GET /y to everyone\n";
     let shown: Vec<_> = examine(wrong)?.warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(shown.join("\n\n"));
     Ok(())

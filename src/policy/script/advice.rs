@@ -33,8 +33,9 @@ pub(crate) fn may_ask_for_any_role(source: &SourceText) -> bool {
     };
     let mut before = None;
     source.words.iter().enumerate().any(|(at, word)| {
-        let is_member =
-            before.replace(word).is_some_and(|word: &Word| matches!(word.token, Token::Period | Token::Elvis));
+        let is_member = before
+            .replace(word)
+            .is_some_and(|word: &Word| matches!(word.token, Token::Period | Token::Elvis));
         match word.name() {
             // As a function, it takes the request before the role.
             Some("has_role") => !is_one_text(source.words.get(at + 1..).unwrap_or_default()),
@@ -138,7 +139,9 @@ fn texts_of_list(words: &[Word]) -> Vec<&Word> {
     let length = items.iter().take_while(|word| word.token == Token::Comma || word.text().is_some()).count();
     let (items, end) = items.split_at(length);
     let is_whole = open.token == Token::LeftBracket
-        && end.split_first().is_some_and(|(close, after)| close.token == Token::RightBracket && is_end(after));
+        && end
+            .split_first()
+            .is_some_and(|(close, after)| close.token == Token::RightBracket && is_end(after));
     if is_whole { items.iter().collect() } else { Vec::new() }
 }
 
@@ -171,7 +174,12 @@ fn is_end(after: &[Word]) -> bool {
         word.is_closing()
             || matches!(
                 word.token,
-                Token::SemiColon | Token::Comma | Token::And | Token::Or | Token::LeftBrace | Token::DoubleArrow
+                Token::SemiColon
+                    | Token::Comma
+                    | Token::And
+                    | Token::Or
+                    | Token::LeftBrace
+                    | Token::DoubleArrow
             )
     })
 }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 const MARK: &str = "// rolegate:";
 const LINE_WORD: &str = "allow";
 const FILE_WORD: &str = "allow-in-file";
+/// The word of comments that say what policies open. They stand on lines of their own, and are read elsewhere.
+const OPENING_WORD: &str = "opens";
 /// The methods of a role that start something new.
 const STARTS: [&str; 3] = ["allow", "grants", "includes"];
 
@@ -27,7 +29,7 @@ pub(crate) struct Allowance {
 }
 
 /// What a comment says.
-struct Comment<'c> {
+struct Said<'c> {
     /// The codes, each with its column.
     codes: Vec<(&'c str, u32)>,
     is_for_file: bool,
@@ -46,21 +48,25 @@ impl Allowance {
 /// The comments of a script that allow warnings, at most `most` of them, and what is wrong with them.
 pub(crate) fn read_allowances(source: &SourceText, most: usize) -> (Vec<Allowance>, Vec<Warning>) {
     let (mut allowances, mut wrong) = (Vec::new(), Vec::new());
-    for (line, number) in source.lines().zip(1_u32..) {
-        let Some((before, comment)) = line.split_once(MARK) else { continue };
+    for line_comment in source.comments_with(MARK) {
+        let Some((before, comment)) = line_comment.text.split_once(MARK) else { continue };
+        let number = line_comment.line;
         let own = words_of_line(source, number);
-        // In a text, it is no comment.
-        if own.iter().any(|word| word.text().is_some_and(|text| text.contains(MARK))) {
+        let is_opening = comment.split_whitespace().next() == Some(OPENING_WORD);
+        if is_opening && line_comment.is_alone && before.is_empty() {
             continue;
         }
-        let column = columns(before) + columns(MARK) + 1;
+        let start = line_comment.column + columns(before);
         let place = |at: u32| Location::new(&source.name, number, at);
-        let Some(Comment { codes, is_for_file }) = read_comment(comment, column) else {
-            let message = format!("a comment that starts with `{MARK}` is written otherwise");
-            let help = format!("write `{MARK} {LINE_WORD}(code)` or `{MARK} {FILE_WORD}(code)`");
-            wrong.push(
-                Warning::new(WarningCode::IdleAllow, &place(columns(before) + 1), message).with_help(help),
-            );
+        let Some(Said { codes, is_for_file }) = read_comment(comment, start + columns(MARK)) else {
+            let (message, help) = if is_opening {
+                let message = format!("`{MARK} {OPENING_WORD}` says something at the start of a line alone");
+                (message, "put it on a line of its own".to_owned())
+            } else {
+                let message = format!("a comment that starts with `{MARK}` is written otherwise");
+                (message, format!("write `{MARK} {LINE_WORD}(code)` or `{MARK} {FILE_WORD}(code)`"))
+            };
+            wrong.push(Warning::new(WarningCode::IdleAllow, &place(start), message).with_help(help));
             continue;
         };
         let (from, to) =
@@ -91,7 +97,7 @@ pub(crate) fn read_allowances(source: &SourceText, most: usize) -> (Vec<Allowanc
     (allowances, wrong)
 }
 
-fn read_comment(comment: &str, column: u32) -> Option<Comment<'_>> {
+fn read_comment(comment: &str, column: u32) -> Option<Said<'_>> {
     let (word, rest) = comment.split_once('(')?;
     let is_for_file = match word.trim() {
         LINE_WORD => false,
@@ -106,7 +112,7 @@ fn read_comment(comment: &str, column: u32) -> Option<Comment<'_>> {
         codes.push((part.trim(), start + indent));
         start += columns(part) + 1;
     }
-    Some(Comment { codes, is_for_file })
+    Some(Said { codes, is_for_file })
 }
 
 /// What a comment is about: its line, when there is something on it, and otherwise what follows.

@@ -33,6 +33,15 @@ const OTHER_MEMBERS: [&str; 5] = ["request", "id", "name", "roles", "created"];
 /// The longest name that an embedding program can register, in bytes.
 pub(in crate::policy) const NAME_MAX_BYTES: usize = 64;
 
+/// A comment from its slashes to the end of its line.
+pub(super) struct Comment {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    /// Whether nothing stands before it on its line.
+    pub(super) is_alone: bool,
+    pub(super) text: String,
+}
+
 /// A role that a condition names.
 pub(crate) struct RoleMention {
     pub(crate) name: Arc<str>,
@@ -89,13 +98,19 @@ pub(super) fn words_again(name: &Arc<str>, text: &str, words_max: usize) -> Sour
 /// The comments of a script that stand alone on one line, with its number. What a text or a comment of several lines
 /// has in it is none.
 pub(in crate::policy) fn line_comments(text: &str) -> Vec<(u32, String)> {
+    let alone = comments(text).into_iter().filter(|comment| comment.is_alone);
+    alone.map(|comment| (comment.line, comment.text)).collect()
+}
+
+/// The comments of a script that end with their line.
+pub(super) fn comments(text: &str) -> Vec<Comment> {
     let mut comments = Vec::new();
     let mut line_of_last = 0;
     lex(&Engine::new_raw(), text, true, |token, position| {
-        let (line, _) = super::source::line_and_column(position);
+        let (line, column) = super::source::line_and_column(position);
         match token {
-            Token::Comment(comment) if line > line_of_last && comment.starts_with("//") => {
-                comments.push((line, *comment));
+            Token::Comment(text) if text.starts_with("//") => {
+                comments.push(Comment { line, column, is_alone: line > line_of_last, text: *text });
             }
             _ => {}
         }

@@ -1,5 +1,6 @@
 //! A script's text and its words, to show lines and to find what a message is about.
 
+use super::lint::{Comment, comments};
 use crate::policy::error::{Location, Problem};
 use rhai::{Position, Token};
 use std::cell::OnceCell;
@@ -82,9 +83,10 @@ impl SourceText {
         self.show_line(problem);
     }
 
-    /// The lines, without their ends.
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.text.lines()
+    /// The comments that end with their line, when this text is anywhere in the script. In most it is not, and they
+    /// need not be read again.
+    pub(super) fn comments_with(&self, text: &str) -> Vec<Comment> {
+        if self.text.contains(text) { comments(&self.text) } else { Vec::new() }
     }
 
     fn line(&self, at: usize) -> Option<&str> {
