@@ -10,8 +10,8 @@ use rolegate::request::Request;
 use rolegate::time::Timestamp;
 use rolegate::token::{Principal, RoleName, TokenId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[path = "../../examples/host_functions.rs"]
@@ -628,6 +628,28 @@ fn function_may_decide_by_other_policies() -> Outcome {
     assert_eq!(outcome(&host, "is_open(request, 8)")?, "deny");
     // The count of operations goes on after it.
     assert!(outcome(&host, "is_open(request, 7); loop {}")?.contains("too many operations"));
+    Ok(())
+}
+
+#[test]
+fn policies_that_decide_by_themselves_without_end_deny() -> Outcome {
+    static SET: OnceLock<PolicySet> = OnceLock::new();
+    let host = HostFunctions::new().function("is_open", |path: &str| -> Result<bool, String> {
+        let request =
+            Request::new(http::Method::GET, CanonicalPath::parse(path).map_err(|error| error.to_string())?);
+        let set = SET.get().ok_or("not loaded")?;
+        Ok(set.decide(None, &request, Timestamp::EPOCH).is_allow())
+    })?;
+    let text = "open(\"GET /a\").when(|request| is_open(\"/b\"));
+        open(\"GET /b\").when(|request| request.path == \"/b\");
+        open(\"GET /again\").when(|request| is_open(request.path));";
+    let set = SET.get_or_init(|| load(text, &host).unwrap_or_else(|errors| panic!("{errors}")));
+    let decide = |path| -> Outcome<Decision> {
+        Ok(set.decide(None, &Request::new(http::Method::GET, CanonicalPath::parse(path)?), Timestamp::EPOCH))
+    };
+    assert!(decide("/a")?.is_allow());
+    assert!(!decide("/again")?.is_allow());
+    assert!(decide("/a")?.is_allow());
     Ok(())
 }
 

@@ -74,6 +74,10 @@ impl Guard {
             hit: None,
         }
     }
+
+    const fn is_open(&self) -> bool {
+        self.stack_bytes > 0
+    }
 }
 
 /// Runs something within limits, and tells which of them it hit.
@@ -90,8 +94,15 @@ pub(super) fn within_load<T>(
     measured(Guard { end: deadline.0, ..Guard::open(limits, super::LOAD_STACK_BYTES / 2) }, run)
 }
 
-fn measured<T>(guard: Guard, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
-    let outer = GUARD.replace(guard);
+fn measured<T>(mut guard: Guard, run: impl FnOnce() -> T) -> (T, Option<Hit>) {
+    let outer = GUARD.get();
+    if outer.is_open() {
+        // A function of the program may decide within a condition, and that one may call it again: all of them
+        // stand on one stack.
+        guard.stack_start = outer.stack_start;
+        guard.stack_bytes = outer.stack_bytes;
+    }
+    GUARD.set(guard);
     // A panic must not leave this run's guard to the next one.
     let restore = Restore(outer);
     let result = run();
