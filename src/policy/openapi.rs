@@ -8,6 +8,7 @@ use super::warn::{Specification, SpecifiedRoute};
 use crate::yaml::{self, Content, Key, Limits, Node, Place};
 use path::Template;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// The most bytes of a document.
@@ -104,11 +105,7 @@ impl Reader {
 
     fn is_known_version(&mut self, place: Place, entries: &[(Key, Node)]) -> bool {
         match get(entries, "openapi").map(|node| (node.place, &node.content)) {
-            Some((_, Content::Scalar { text, .. }))
-                if text.starts_with("3.0.") || text.starts_with("3.1.") =>
-            {
-                true
-            }
+            Some((_, Content::Scalar { text, .. })) if is_read(text) => true,
             Some((place, Content::Scalar { text, .. })) => {
                 let message =
                     format!("the document is of OpenAPI `{}`; 3.0 and 3.1 are read", yaml::shown(text));
@@ -174,14 +171,14 @@ impl Reader {
         for prefix in prefixes {
             let path = format!("{prefix}{}", key.text);
             let template = if key.text.starts_with('/') {
-                Template::read(&path)
+                Template::read(&path).map_err(|reason| (path.as_str(), reason))
             } else {
-                Err("it does not start with `/`".to_owned())
+                Err((key.text.as_str(), "it does not start with `/`".to_owned()))
             };
             let template = match template {
                 Ok(template) => template,
-                Err(reason) => {
-                    let message = format!("no request can have the path `{}`: {reason}", yaml::shown(&path));
+                Err((path, reason)) => {
+                    let message = format!("no request can have the path `{}`: {reason}", yaml::shown(path));
                     // Once for all methods.
                     if self.problems.last().is_none_or(|last| last.message != message) {
                         self.problem(key.place, message);
@@ -228,12 +225,47 @@ impl Reader {
     }
 }
 
-/// JSON is YAML, but for tabs between its words.
+/// Whether documents of this version are read: `3.0.3`, and what is cut short to `3.0`.
+fn is_read(version: &str) -> bool {
+    ["3.0", "3.1"]
+        .iter()
+        .any(|known| version.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
+/// JSON is YAML, but for tabs between its words, and for letters that it escapes in two halves.
 fn json_as_yaml(text: &str) -> Cow<'_, str> {
-    if text.trim_start().starts_with('{') && text.contains('\t') {
-        Cow::Owned(text.replace('\t', " "))
-    } else {
-        Cow::Borrowed(text)
+    if !text.trim_start().starts_with('{') || !text.contains(['\t', '\\']) {
+        return Cow::Borrowed(text);
+    }
+    let mut yaml = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        yaml.push_str(before);
+        if let Some((letter, after)) = letter_in_halves(after) {
+            // As YAML escapes it, which is nearly as long: places behind it on its line are off by two.
+            let _ = write!(yaml, "\\U{:08X}", u32::from(letter));
+            rest = after;
+            continue;
+        }
+        // What is escaped starts no other escape.
+        let mut letters = after.chars();
+        yaml.push('\\');
+        yaml.extend(letters.next());
+        rest = letters.as_str();
+    }
+    yaml.push_str(rest);
+    Cow::Owned(yaml.replace('\t', " "))
+}
+
+/// The letter of two escapes, of which the first lacks its backslash, such as `ud83d\ude00`; and what follows.
+fn letter_in_halves(text: &str) -> Option<(char, &str)> {
+    let unit = |text: &str| u16::from_str_radix(text.get(..4)?, 16).ok();
+    let (first, after) = (unit(text.strip_prefix('u')?)?, text.get(5..)?);
+    let after = after.strip_prefix("\\u")?;
+    let mut letters = char::decode_utf16([first, unit(after)?]);
+    match (letters.next(), letters.next()) {
+        (Some(Ok(letter)), None) => Some((letter, after.get(4..)?)),
+        _ => None,
     }
 }
 

@@ -46,6 +46,18 @@ fn json_is_read_with_its_places() {
 }
 
 #[test]
+fn json_escapes_letters_in_two_halves() {
+    let text = r#"{"openapi": "3.1.0", "x-n": "\\ud83d\ud83d\ude00",
+        "paths": {"/\ud83d\ude00\u00e9": {"get": {"summary": "\uD83D\uDE00 \\\" \\"}}}}"#;
+    assert_eq!(routes(text, None), ["GET /😀é as /%F0%9F%98%80%C3%A9 at api.yaml:2:41"]);
+    // Half of a letter is none.
+    for half in ["\\ud83d", "\\ude00\\ud83d", "\\ud83dx", "\\ud83d\\u0041", "\\ud83d\\n"] {
+        let text = format!("{{\"openapi\": \"3.0.0\", \"paths\": {{\"/{half}\": {{\"get\": {{}}}}}}}}");
+        assert!(read("api.json", text.as_bytes(), None).is_err(), "{half}");
+    }
+}
+
+#[test]
 fn servers_give_the_prefix_the_nearest_ones_first() {
     let with = |servers: &str| {
         let text = format!("openapi: 3.0.0\nservers:\n{servers}paths:\n  /a:\n    get: {{}}\n");
