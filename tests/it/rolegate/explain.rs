@@ -95,6 +95,8 @@ fn arguments_that_are_wrong_say_what_to_write() {
     let told = explain(&["GET", "/x", "-H", "X-API-Key: 4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u"]).told();
     assert_eq!(told.code, Some(1));
     assert!(told.err.contains("--token-id") && !told.err.contains("4f1c9a70"), "{}", told.err);
+    let told = explain(&["GET", "/x", "--token-id", "svctok-aaaaa-bbbb-ccccc-ddddd"]).told();
+    assert!(!told.err.contains("aaaaa"), "{}", told.err);
     let told = Run::new(&["policy", "explain", "GET", "/x", "--policies", "none.rhai", "-o", "json"]).told();
     assert_eq!(told.code, Some(1));
     assert!(told.out.contains("cannot read `none.rhai`"), "{}", told.out);

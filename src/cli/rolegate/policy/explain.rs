@@ -58,7 +58,7 @@ pub(in super::super) struct Arguments {
     #[arg(short, long = "role", value_name = "ROLE", value_parser = arguments::role)]
     roles: Vec<RoleName>,
     /// The id of the token; without --role, the store of the configuration says who it is
-    #[arg(long, value_name = "ID", value_parser = arguments::token_id)]
+    #[arg(long, value_name = "ID", value_parser = arguments::TokenIdParser)]
     token_id: Option<TokenId>,
     /// The name of the token
     #[arg(long, value_name = "NAME")]

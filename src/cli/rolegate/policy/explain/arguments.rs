@@ -2,7 +2,11 @@
 
 use crate::time::Timestamp;
 use crate::token::{RoleName, TokenId};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use http::{HeaderName, HeaderValue, Method};
+use std::ffi::OsStr;
 use std::net::IpAddr;
 
 pub(super) fn method(text: &str) -> Result<Method, String> {
@@ -13,9 +17,25 @@ pub(super) fn role(text: &str) -> Result<RoleName, String> {
     RoleName::parse(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn token_id(text: &str) -> Result<TokenId, String> {
-    let id = text.parse().ok().and_then(TokenId::new);
-    id.ok_or_else(|| "a token id has 15 digits; it is not the token itself".to_owned())
+/// Reads a token id. What is none may be the token itself, and is not repeated.
+#[derive(Clone)]
+pub(super) struct TokenIdParser;
+
+impl TypedValueParser for TokenIdParser {
+    type Value = TokenId;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _argument: Option<&Arg>,
+        text: &OsStr,
+    ) -> Result<TokenId, clap::Error> {
+        let id = text.to_str().and_then(|text| text.parse().ok()).and_then(TokenId::new);
+        id.ok_or_else(|| {
+            let message = "`--token-id` takes the 15 digits of a token's id, not the token itself";
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")).with_cmd(command)
+        })
+    }
 }
 
 pub(super) fn time(text: &str) -> Result<Timestamp, String> {
