@@ -3,6 +3,7 @@
 use super::{Answer, Case, Expected, ExpectedRule};
 use crate::decision::{ConditionOutcome, RuleId};
 use crate::policy::error::{Location, Problem};
+use crate::policy::script::printable;
 use crate::policy::{PolicySet, Source};
 use std::fmt;
 use std::sync::Arc;
@@ -144,10 +145,11 @@ impl fmt::Display for Report<'_> {
 impl fmt::Display for CaseResult<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_passed() { "passed" } else { "failed" };
-        writeln!(f, "{word}: {}", self.case.title())?;
+        writeln!(f, "{word}: {}", visible(&self.case.title()))?;
         writeln!(f, "  --> {}", self.case.location)?;
         if self.case.name.is_some() {
-            writeln!(f, "  request  {} as {}", self.case.request.text, self.case.principal.name)?;
+            let (request, principal) = (visible(&self.case.request.text), visible(&self.case.principal.name));
+            writeln!(f, "  request  {request} as {principal}")?;
         }
         writeln!(f, "  expected {}", self.case.expected)?;
         write!(f, "  got      {}", self.got)?;
@@ -167,15 +169,15 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.answer.fmt(f)?;
         match &self.rule {
-            Some(ExpectedRule::At { file, line }) => write!(f, " by {file}:{line}")?,
+            Some(ExpectedRule::At { file, line }) => write!(f, " by {}:{line}", visible(file))?,
             Some(ExpectedRule::NoRule) => f.write_str(" by no rule")?,
             None => {}
         }
         if let Some(permission) = &self.permission {
-            write!(f, " (permission {permission})")?;
+            write!(f, " (permission {})", visible(permission))?;
         }
         if let Some(failure) = &self.failure {
-            write!(f, ", a condition failing with `{failure}`")?;
+            write!(f, ", a condition failing with `{}`", visible(failure))?;
         }
         Ok(())
     }
@@ -197,4 +199,9 @@ impl fmt::Display for Got {
         }
         Ok(())
     }
+}
+
+/// What a file of cases says, as a terminal can show it.
+fn visible(text: &str) -> String {
+    printable(text, usize::MAX)
 }

@@ -102,6 +102,39 @@ fn answers_are_compared_with_what_is_expected() {
 }
 
 #[test]
+fn failing_case_is_told_without_what_a_terminal_would_obey() {
+    let case = case(
+        "name: \"a\\e[31m\\nb\"
+        request: \"GET /a\\e[1m\"
+        principal: reader
+        expect: allow
+        rule: \"p\\u202E.rhai:1\"",
+    );
+    let file = read(&case).unwrap();
+    let report = run(&file, &policies());
+    insta::assert_snapshot!(report.results()[0], @r"
+    failed: a�[31m b
+      --> policies/p_test.yaml:3:5
+      request  GET /a�[1m as reader
+      expected allow by p�.rhai:1
+      got      malformed: the request target has a character that must be encoded
+    ");
+}
+
+#[test]
+fn target_that_is_no_uri_is_refused_with_what_to_write() {
+    for (target, expected) in [
+        ("a/b", "the request target does not start with `/`"),
+        ("", "the request target does not start with `/`"),
+        ("/a b", "the request target has a character that must be encoded"),
+        ("http://[/a", "the request target is no URI"),
+    ] {
+        let read = read_request(http::Method::GET, target, http::HeaderMap::new(), None);
+        assert_eq!(read.unwrap_err().to_string(), expected, "{target}");
+    }
+}
+
+#[test]
 fn rule_and_permission_are_compared_where_a_case_names_them() {
     let allow = "request: GET /a\nprincipal: reader\nexpect: allow\n";
     for (line, mismatches) in [

@@ -122,9 +122,20 @@ pub(crate) fn read_request(
     if target.len() > TARGET_MAX_BYTES {
         return Err(format!("the request target is longer than {TARGET_MAX_BYTES} bytes").into());
     }
-    let uri: Uri = target.parse().map_err(|wrong: http::uri::InvalidUri| wrong.to_string())?;
+    let uri: Uri = target.parse().map_err(|_| reason_of_no_uri(target))?;
     Request::read(method, &uri, Version::HTTP_11, headers, client_ip)
         .map_err(|wrong| wrong.to_string().into())
+}
+
+/// Why a target is neither a path nor a URI.
+fn reason_of_no_uri(target: &str) -> &'static str {
+    if target.starts_with('/') {
+        "the request target has a character that must be encoded"
+    } else if target.contains("://") {
+        "the request target is no URI"
+    } else {
+        "the request target does not start with `/`"
+    }
 }
 
 /// A point in time as RFC 3339 writes it, in UTC.
