@@ -126,3 +126,51 @@ fn page_shows_in_a_browser_what_its_address_asks_for() -> Outcome {
     assert_eq!(some, ["GET /api/views", "GET /api/views/{view}"]);
     Ok(())
 }
+
+/// What is done to the page, and what it then says of itself.
+const USE_OF_THE_PAGE: &str = r#"<script>
+const notes = [];
+const note = (what, value) => notes.push(`${what}: ${value}`);
+const cell = (route) => rows.find((row) => row.dataset.route === route).lastElementChild;
+note("filter", filter.value);
+note("first", document.querySelectorAll("td[tabindex='0']").length);
+filter.value = "other";
+filter.dispatchEvent(new Event("input"));
+note("reached while filtered", document.querySelector("td[tabindex='0']").parentElement.dataset.route);
+filter.value = "";
+filter.dispatchEvent(new Event("input"));
+cell("GET /many").focus();
+note("rules told", told.querySelectorAll("i").length);
+note("rest", told.lastChild.textContent);
+note("is within the window", told.getBoundingClientRect().bottom <= innerHeight);
+const wide = told.getBoundingClientRect().width;
+told.style.left = `${innerWidth - 60}px`;
+tell(cell("GET /many"));
+note("is as wide near the edge", told.getBoundingClientRect().width === wide);
+cell("GET /many").blur();
+note("is hidden", told.hidden);
+document.body.dataset.notes = notes.join("; ");
+</script>"#;
+
+#[test]
+fn page_is_used_by_keyboard_and_tells_rules_where_they_can_be_read() -> Outcome {
+    let line = "role(\"a\").allow(\"GET /many\"); // one of very many rules that say the same thing again\n";
+    let policy = format!("{}role(\"a\").allow(\"GET /other\");", line.repeat(30));
+    let (folder, output) = routes(&policy, &["-o", "html", "--role", "a"])?;
+    let page = folder.path().join("routes.html");
+    let html = String::from_utf8(output.stdout)?.replace("</body>", &format!("{USE_OF_THE_PAGE}</body>"));
+    std::fs::write(&page, html)?;
+    let dom = in_browser(&page, "50%")?;
+    let notes = dom.split("data-notes=\"").nth(1).and_then(|rest| rest.split('"').next());
+    insta::assert_snapshot!(notes.unwrap_or(&dom).replace("; ", "\n"), @r"
+    filter: 50%
+    first: 1
+    reached while filtered: GET /other
+    rules told: 8
+    rest: and 22 more rules
+    is within the window: true
+    is as wide near the edge: true
+    is hidden: true
+    ");
+    Ok(())
+}

@@ -12,6 +12,11 @@ const words = {
   open: "open to everyone", nothing: "nothing allows it",
 };
 
+// So many rules of a cell are shown: more would be higher than the window.
+const RULES_MAX = 8;
+// The cell that the Tab key goes to.
+let reached = body.querySelector("td");
+
 // What a row can be found by: its route, and the rules behind it.
 const texts = new Map(rows.filter((row) => row.dataset.route).map((row) => {
   const named = Array.from(row.cells).flatMap((cell) => (cell.dataset.rules || "").split(" ").filter(Boolean));
@@ -38,6 +43,17 @@ function apply() {
     if (!row.hidden) deepest.push(depth);
   }
   count.textContent = shown === texts.size ? "" : `${shown} of ${texts.size} routes`;
+  told.hidden = true;
+  if (!reached || reached.parentElement.hidden) {
+    const row = rows.find((row) => row.dataset.route && !row.hidden);
+    if (row) reach(row.cells[1]);
+  }
+}
+
+function reach(cell) {
+  if (reached) reached.tabIndex = -1;
+  reached = cell;
+  if (reached) reached.tabIndex = 0;
 }
 
 function line(parent, kind, text) {
@@ -49,14 +65,18 @@ function line(parent, kind, text) {
 
 function tell(cell) {
   const row = cell.parentElement;
+  const named = (cell.dataset.rules || "").split(" ").filter(Boolean);
   told.replaceChildren();
   line(told, "p", `${subjects[cell.cellIndex - 1]}, ${row.dataset.route}: ${words[cell.className.split(" ")[0]]}`);
-  for (const id of (cell.dataset.rules || "").split(" ").filter(Boolean)) {
+  for (const id of named.slice(0, RULES_MAX)) {
     const rule = rules[id];
     const entry = line(told, "div", "");
     line(entry, "i", `${rule.at}${rule.permission ? ` (permission ${rule.permission})` : ""}${rule.conditional ? " (conditional)" : ""}`);
     if (rule.line) line(entry, "div", rule.line);
   }
+  if (named.length > RULES_MAX) line(told, "p", `and ${named.length - RULES_MAX} more rules`);
+  // Where it stood before, it may have had less room than it takes.
+  told.style.left = told.style.top = "0";
   told.hidden = false;
   const place = cell.getBoundingClientRect();
   const box = told.getBoundingClientRect();
@@ -70,7 +90,18 @@ body.addEventListener("mouseover", (event) => {
   if (cell) tell(cell); else told.hidden = true;
 });
 body.addEventListener("mouseleave", () => { told.hidden = true; });
-body.addEventListener("focusin", (event) => { if (event.target.matches("td")) tell(event.target); });
+body.addEventListener("focusin", (event) => {
+  const cell = event.target;
+  if (!cell.matches("td")) return;
+  reach(cell);
+  // The names of routes and roles stay in view, and may lie above the cell.
+  const [place, route] = [cell.getBoundingClientRect(), cell.parentElement.cells[0].getBoundingClientRect()];
+  const roles = document.querySelector("thead th").getBoundingClientRect();
+  scrollBy(Math.min(0, place.left - route.right), Math.min(0, place.top - roles.bottom));
+  tell(cell);
+});
+body.addEventListener("focusout", () => { told.hidden = true; });
+addEventListener("keydown", (event) => { if (event.key === "Escape") told.hidden = true; });
 // Arrow keys go from cell to cell.
 body.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
@@ -82,7 +113,8 @@ body.addEventListener("keydown", (event) => {
 });
 // The filter is part of the address, so that a view can be sent to somebody.
 function ask() {
-  filter.value = decodeURIComponent(location.hash.slice(1));
+  const asked = location.hash.slice(1);
+  try { filter.value = decodeURIComponent(asked); } catch { filter.value = asked; }
   apply();
 }
 filter.addEventListener("input", () => {
@@ -96,6 +128,5 @@ for (const chip of chips) {
     apply();
   });
 }
-const first = body.querySelector("td");
-if (first) first.tabIndex = 0;
+reach(reached);
 ask();
