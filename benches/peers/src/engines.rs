@@ -1,6 +1,8 @@
 //! Every engine that is measured in this process, in the fastest layout that its documentation shows.
 
 mod cedar;
+#[path = "../../decide/floor.rs"]
+mod floor;
 mod ours;
 mod rego;
 mod rhai_loop;
@@ -12,6 +14,7 @@ use crate::workload::{Request, Rule};
 pub fn all(rules: &[Rule], requests: &[Request]) -> Outcome<Vec<Contestant>> {
     Ok(vec![
         Contestant::prepare("rolegate", || ours::authorize(rules, requests))?,
+        Contestant::prepare("floor", || ours::floor(rules, requests))?,
         Contestant::prepare("rolegate, token and all", || ours::authenticate_and_authorize(rules, requests))?,
         Contestant::prepare("Cedar, action per route", || cedar::action_per_route(rules, requests))?,
         Contestant::prepare("Cedar, path by like", || cedar::path_by_like(rules, requests))?,
@@ -26,6 +29,7 @@ pub fn all(rules: &[Rule], requests: &[Request]) -> Outcome<Vec<Contestant>> {
 pub fn ours(rules: &[Rule], requests: &[Request]) -> Outcome<Vec<Contestant>> {
     Ok(vec![
         Contestant::prepare("rolegate", || ours::authorize(rules, requests))?,
+        Contestant::prepare("floor", || ours::floor(rules, requests))?,
         Contestant::prepare("rolegate, token and all", || ours::authenticate_and_authorize(rules, requests))?,
     ])
 }

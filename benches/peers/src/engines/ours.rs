@@ -1,5 +1,6 @@
-//! rolegate: the rules as a policy declares them.
+//! rolegate: the rules as a policy declares them, and the floor below any gate for tokens.
 
+use super::floor::Floor;
 use crate::measure::{Decide, Outcome};
 use crate::workload::{METHOD, ROLES, Request, Rule, role};
 use rolegate::audit::MemoryAudit;
@@ -8,7 +9,7 @@ use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Credential;
 use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
-use rolegate::token::{Principal, RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{Principal, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
 use rolegate::{CanonicalPath, Timestamp};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -45,29 +46,58 @@ pub fn authorize(rules: &[Rule], requests: &[Request]) -> Outcome<Decide> {
     }))
 }
 
+/// The least that a gate has to do: hash the token, look it up, walk a trie of the routes. It knows no roles.
+pub fn floor(rules: &[Rule], requests: &[Request]) -> Outcome<Decide> {
+    let secrets = secrets()?;
+    let mut floor = Floor::new();
+    for (number, (secret, _)) in (0..).zip(secrets.values()) {
+        floor.tokens.insert(*secret.digest().as_bytes(), number);
+    }
+    for (number, rule) in rules.iter().enumerate() {
+        floor.add(&rule.pattern, number);
+    }
+    let expected: Vec<bool> = requests.iter().map(|request| request.expected).collect();
+    let prepared = prepared(requests, &secrets)?;
+    // It finds every route, so that its answer is no decision.
+    Ok(Box::new(move |at| floor.decide(&prepared[at]).is_some() && expected[at]))
+}
+
 /// What the gate does with a request: hash the token, look it up, see that it is live, decide.
 pub fn authenticate_and_authorize(rules: &[Rule], requests: &[Request]) -> Outcome<Decide> {
     let store = MemoryStore::new();
-    let mut secrets = HashMap::new();
-    for number in 0..ROLES {
-        let (secret, kind) = Secret::parse(&format!("the-secret-of-token-number-{number}"))?;
+    let secrets = secrets()?;
+    for (number, (name, (secret, kind))) in (0..).zip(&secrets) {
         let record = TokenRecord {
-            id: TokenId::new(TokenId::MIN + number as u64).ok_or("no id")?,
+            id: TokenId::new(TokenId::MIN + number).ok_or("no id")?,
             digest: secret.digest(),
-            kind,
+            kind: *kind,
             origin: TokenOrigin::Api,
             name: format!("token {number}"),
             description: None,
-            roles: vec![RoleName::parse(&role(number))?],
+            roles: vec![RoleName::parse(name)?],
             dedicated_subject: None,
             created: Timestamp::EPOCH,
             updated: Timestamp::EPOCH,
             expires: None,
         };
         let _ = store.insert(&record)?;
-        secrets.insert(role(number), (secret, kind));
     }
     let engine = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), load(rules)?, Timestamp::EPOCH)?;
+    let prepared = prepared(requests, &secrets)?;
+    Ok(Box::new(move |at| matches!(engine.check(&prepared[at], Timestamp::EPOCH), Answer::Permitted(_))))
+}
+
+/// A token for each role.
+fn secrets() -> Outcome<HashMap<String, (Secret, SecretKind)>> {
+    let secrets = (0..ROLES)
+        .map(|number| Ok((role(number), Secret::parse(&format!("the-secret-of-token-number-{number}"))?)));
+    secrets.collect()
+}
+
+fn prepared(
+    requests: &[Request],
+    secrets: &HashMap<String, (Secret, SecretKind)>,
+) -> Outcome<Vec<rolegate::Request>> {
     let prepared = requests.iter().map(|request| {
         let (secret, kind) = secrets.get(&request.role).ok_or("no such role")?;
         let path = CanonicalPath::parse(&request.path)?;
@@ -75,8 +105,7 @@ pub fn authenticate_and_authorize(rules: &[Rule], requests: &[Request]) -> Outco
         parts.credential = Credential::Token(secret.clone(), *kind);
         Ok(rolegate::Request::from(parts))
     });
-    let prepared: Vec<_> = prepared.collect::<Outcome<_>>()?;
-    Ok(Box::new(move |at| matches!(engine.check(&prepared[at], Timestamp::EPOCH), Answer::Permitted(_))))
+    prepared.collect()
 }
 
 fn load(rules: &[Rule]) -> Outcome<PolicySet> {
