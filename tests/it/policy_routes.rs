@@ -174,3 +174,15 @@ fn page_is_used_by_keyboard_and_tells_rules_where_they_can_be_read() -> Outcome 
     ");
     Ok(())
 }
+
+#[test]
+fn table_of_the_documentation_is_the_one_of_the_shipped_policy() -> Outcome {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut rolegate = Command::new(env!("CARGO_BIN_EXE_rolegate"));
+    rolegate.args(["policy", "routes", "policies", "--under", "/api/security"]).current_dir(root);
+    let output = rolegate.output()?;
+    let table = String::from_utf8(output.stdout)?;
+    let page = String::from_utf8(std::fs::read(root.join("docs/policies.md"))?)?;
+    assert!(page.contains(table.trim_end()), "docs/policies.md shows another table than\n{table}");
+    Ok(())
+}
