@@ -41,16 +41,12 @@ struct Digest(Sha256);
 
 impl Prints {
     pub(super) fn new(source: &SourceText, tree: &AST, captured: &BTreeSet<String>) -> Self {
-        let is_indirect = |words: &[Word]| match words {
-            [method, open, first] => {
-                matches!(method.name(), Some("when" | "unless"))
-                    && open.token == Token::LeftParen
-                    && first.token != Token::Pipe
-            }
-            _ => false,
+        let is_indirect = |(at, method): (usize, &Word)| {
+            matches!(method.name(), Some("when" | "unless"))
+                && given_closure(source.words.get(at..).unwrap_or_default()).is_none()
         };
         // Only a closure that is kept in between has to be looked for.
-        let keeps_closures = source.words.windows(3).any(is_indirect) || !captured.is_empty();
+        let keeps_closures = !captured.is_empty() || source.words.iter().enumerate().any(is_indirect);
         Self {
             functions: named_functions(&source.words),
             closures: if keeps_closures { closures(tree) } else { HashMap::new() },
@@ -77,15 +73,9 @@ impl Prints {
             asked: AskedRoles::Nothing,
             has_functions: false,
         };
-        match call {
-            [_, open, closure @ ..]
-                if open.token == Token::LeftParen
-                    && closure.first().is_some_and(|first| first.token == Token::Pipe)
-                    && name.starts_with(ANONYMOUS) =>
-            {
-                print.add_closure(closure, own_parameter(closure));
-            }
-            _ => print.add_function(name),
+        match given_closure(call).filter(|_| name.starts_with(ANONYMOUS)) {
+            Some(closure) => print.add_closure(closure, own_parameter(closure)),
+            None => print.add_function(name),
         }
         print.add_values(captured);
         print.finish()
@@ -100,8 +90,18 @@ impl Print<'_> {
                 // Its words are among those of all functions; or it is a closure that was not found, whose
                 // name is a hash of it.
                 name.hash(&mut self.digest);
+                self.note_name(name);
                 self.add_functions();
             }
+        }
+    }
+
+    /// Notes what can be asked for by a function of this name, with arguments that are not known.
+    fn note_name(&mut self, name: &str) {
+        let is_caller = CALLERS.contains(&name);
+        self.asks_params |= name == "param" || is_caller;
+        if name == "has_role" || is_caller {
+            self.asked = AskedRoles::Anything;
         }
     }
 
@@ -132,17 +132,15 @@ impl Print<'_> {
             let is_copied = self.prints.captured.contains(name) && parameter != Some(name);
             is_copied.hash(&mut self.digest);
             calls_functions |= self.functions.has(name) || CALLERS.contains(&name);
-            self.asks_params |= name == "param" || CALLERS.contains(&name);
-            if name == "has_role" {
-                let mut after = rest.clone();
-                match (after.next(), after.next(), after.next()) {
-                    (Some(Token::LeftParen), Some(Token::StringConstant(role)), Some(Token::RightParen)) => {
-                        self.asked.add(role.as_str());
-                    }
-                    _ => self.asked = AskedRoles::Anything,
-                }
-            } else if CALLERS.contains(&name) {
-                self.asked = AskedRoles::Anything;
+            let mut after = rest.clone();
+            match (name, after.next(), after.next(), after.next()) {
+                (
+                    "has_role",
+                    Some(Token::LeftParen),
+                    Some(Token::StringConstant(role)),
+                    Some(Token::RightParen),
+                ) => self.asked.add(role.as_str()),
+                _ => self.note_name(name),
             }
         }
         if calls_functions {
@@ -229,6 +227,27 @@ fn closures(tree: &AST) -> HashMap<String, Position> {
         true
     });
     starts
+}
+
+/// The words from a closure on that is itself what is given to the call that these words start with. What is called on
+/// a closure that ends in a block can give another one: `|f| { f }.call(other)`.
+fn given_closure(call: &[Word]) -> Option<&[Word]> {
+    let [_, open, words @ ..] = call else { return None };
+    let first = words.first().filter(|_| open.token == Token::LeftParen)?;
+    let closure = closure(words);
+    let ends_call = words.get(closure.len()).is_some_and(|word| word.token == Token::RightParen);
+    (first.token == Token::Pipe && ends_call && !is_statement(closure)).then_some(words)
+}
+
+/// Whether the body of a closure is a statement that ends in a block of its own.
+fn is_statement(closure: &[Word]) -> bool {
+    let body = closure.iter().skip(1).skip_while(|word| word.token != Token::Pipe).nth(1);
+    body.is_some_and(|word| {
+        matches!(
+            word.token,
+            Token::If | Token::Switch | Token::While | Token::Loop | Token::For | Token::Do | Token::Try
+        )
+    })
 }
 
 /// The last parameter of the closure that starts with the first of these words, when nothing else in it can have
@@ -373,6 +392,44 @@ mod tests {
             open(\"GET /y\").when(d);",
         );
         assert_ne!(two[0].digest, two[1].digest);
+    }
+
+    #[test]
+    fn closure_that_another_one_is_called_on_counts_by_its_own_words() {
+        for wrapped in
+            ["|f| { f }.call(c)", "|f| if true { f } else { f }.call(c)", "|f| { f } . call(|r| c.call(r))"]
+        {
+            let with = |value: &str, before: &str| {
+                let kept = format!("let c = |request| request.method == \"{value}\";");
+                format!("{before}{kept} open(\"GET /x\").when({wrapped});")
+            };
+            assert_differ(&with("GET", ""), &with("PUT", ""));
+            assert_same(&with("GET", ""), &with("GET", "// moved\n"));
+        }
+        let inner =
+            |value: &str| format!("open(\"GET /x\").when(|f| {{ f }}.call(|r| r.method == \"{value}\"));");
+        assert_differ(&inner("GET"), &inner("PUT"));
+        let choice =
+            |value: &str| condition(&format!("|r| if r.method == \"{value}\" {{ true }} else {{ false }}"));
+        assert_eq!(choice("GET"), choice("GET"));
+        assert_ne!(choice("GET").digest, choice("PUT").digest);
+    }
+
+    #[test]
+    fn functions_that_are_kept_first_ask_for_what_they_are_named_after() {
+        let kept = |name: &str, before: &str| {
+            only(&format!(
+                "let kept = {before}Fn(\"{name}\"); open(\"GET /{{x}}\").when(|r| [\"x\"].reduce(kept, r) == \"x\");"
+            ))
+        };
+        assert!(kept("param", "").asks_params);
+        assert_eq!(kept("param", "").asked, AskedRoles::Nothing);
+        assert_eq!(kept("has_role", "").asked, AskedRoles::Anything);
+        assert!(!kept("query", "").asks_params);
+        let within = only(
+            "let kept = #{f: Fn(\"param\")}; open(\"GET /{x}\").when(|r| [\"x\"].reduce(kept.f, r) == \"x\");",
+        );
+        assert!(within.asks_params);
     }
 
     #[test]
