@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 /// The tokens of one store, in memory.
 #[derive(Debug, Default)]
@@ -98,9 +98,19 @@ impl TokenIndex {
             return Ok(entry.principal.clone());
         }
         let id = entry.record.id;
-        // An update may have put another entry in this one's place since, with the mark as it was before.
-        let successor = by_digest.get(&digest).filter(|successor| successor.record.id == id);
-        successor.inspect(|successor| successor.seen_expired.store(true, Ordering::SeqCst));
+        // Updates may have put other entries in this one's place since, with the mark as it was before. An update
+        // looks at the mark again once its entry is in place, so what is still in place here is the last to mark.
+        let mut seen = entry;
+        loop {
+            fence(Ordering::SeqCst);
+            match by_digest.get(&digest).filter(|now| now.record.id == id && !Arc::ptr_eq(now, seen)) {
+                Some(successor) => {
+                    successor.seen_expired.store(true, Ordering::SeqCst);
+                    seen = successor;
+                }
+                None => break,
+            }
+        }
         Err(Unauthenticated::Expired(id))
     }
 
@@ -129,6 +139,7 @@ impl TokenIndex {
         let entry = Arc::new(Entry::new(record, before.seen_expired.load(Ordering::SeqCst)));
         self.put(orders, &entry);
         // Whoever saw the former entry expired meanwhile has either marked it by now, or will find the new one.
+        fence(Ordering::SeqCst);
         if before.seen_expired.load(Ordering::SeqCst) {
             entry.seen_expired.store(true, Ordering::SeqCst);
         }
@@ -469,7 +480,9 @@ mod tests {
             let (index, record) = index_with(&credential, Some(1_000));
             let refused = thread::scope(|scope| {
                 let reader = scope.spawn(|| index.authenticate(&credential, at(2_000)).is_err());
-                assert!(index.update(TokenRecord { expires: Some(at(9_000)), ..record.clone() }));
+                for expires in [1_000; 20].into_iter().chain([9_000]) {
+                    assert!(index.update(TokenRecord { expires: Some(at(expires)), ..record.clone() }));
+                }
                 reader.join().unwrap()
             });
             assert_eq!(index.authenticate(&credential, at(500)).is_err(), refused);
