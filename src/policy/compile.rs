@@ -16,6 +16,8 @@ pub const ROUTES_MAX: usize = 1_000_000;
 struct Compiler {
     problems: Vec<Problem>,
     roles: RoleTable,
+    /// Whether it is told that there are too many roles. Once is enough: each that follows is one too many.
+    has_told_roles: bool,
 }
 
 /// Builds the policy set of what scripts and configuration declare.
@@ -24,7 +26,7 @@ pub(super) fn compile(
     bindings: &RoleBindings,
     version: PolicyVersion,
 ) -> Result<PolicySet, PolicyErrors> {
-    let mut compiler = Compiler { problems: Vec::new(), roles: RoleTable::default() };
+    let mut compiler = Compiler { problems: Vec::new(), roles: RoleTable::default(), has_told_roles: false };
     compiler.intern_declared(&declared);
     compiler.add_bindings(&mut declared, bindings);
     let permissions = compiler.permissions(&declared);
@@ -68,7 +70,7 @@ impl Compiler {
 
     fn intern(&mut self, role: &RoleName, location: &Location) -> Option<RoleIndex> {
         let index = self.roles.intern(role);
-        if index.is_none() {
+        if index.is_none() && !std::mem::replace(&mut self.has_told_roles, true) {
             self.tell(Problem::new(location.clone(), format!("more than {ROLES_MAX} roles")));
         }
         index

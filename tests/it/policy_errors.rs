@@ -1,7 +1,7 @@
 //! What is said about wrong policies, word by word; each case has a twin that loads.
 
 use crate::policies::load;
-use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
+use rolegate::policy::{PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -206,5 +206,26 @@ fn what_would_seem_to_end_a_policy_is_refused() -> std::fmt::Result {
         ("throw role(\"r\");", "try { throw role(\"r\"); } catch { }\nopen(\"GET /a\");"),
     ])?;
     insta::assert_snapshot!(report);
+    Ok(())
+}
+
+#[test]
+fn as_many_roles_as_the_limit_load_and_what_is_past_it_is_told_once() -> Result<(), PolicyErrors> {
+    let text = |count: usize| -> String {
+        (0..count).map(|number| format!("role(\"r{number}\").allow(\"GET /{number}\");\n")).collect()
+    };
+    let load = |text: String| {
+        let source = Source { name: Arc::from("policy.rhai"), text };
+        PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())
+    };
+    assert_eq!(load(text(1024))?.roles().len(), 1024);
+    let errors = load(text(1200)).err().map(|errors| errors.to_string());
+    insta::assert_snapshot!(errors.unwrap_or_default(), @r#"
+    error: more than 1024 roles
+      --> policy.rhai:1025:1
+          |
+     1025 | role("r1024").allow("GET /1024");
+          | ^
+    "#);
     Ok(())
 }

@@ -6,11 +6,11 @@ mod explain;
 mod routes;
 mod test;
 
+use super::FAILED;
 use super::console::Console;
 use super::policies::{self, LoadError, Named};
 use super::settings::{FileArguments, Surroundings};
 use super::show::told;
-use super::{EXIT_CODES, FAILED};
 use crate::config::{ConfigError, ConfigErrors};
 use crate::policy::diff::DiffError;
 use crate::policy::matrix::MatrixError;
@@ -20,6 +20,12 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+const POLICY_EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  it failed, or what was checked is not in order
+  2  wrong usage";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
@@ -32,7 +38,7 @@ pub(super) enum PolicyCommand {
     /// comment in the policy allows one: `// rolegate: allow(CODE)` before a statement or at the end of a line,
     /// `// rolegate: allow-in-file(CODE)` for a file. The codes are described in docs/policies.md, and those of
     /// --openapi are unreached-route, open-route and unmatched-rule.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = POLICY_EXIT_CODES)]
     Check(check::Arguments),
     /// Tell exactly what changes from one policy to another: for whom, with which methods, on which paths
     ///
@@ -49,12 +55,12 @@ pub(super) enum PolicyCommand {
     ///
     /// Without any PATH, the policies of the configuration are shown, with the roles that it adds. A row is about its
     /// route as a whole; what a rule says about a part of it has a row of its own.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = POLICY_EXIT_CODES)]
     Routes(routes::Arguments),
     /// Run the cases that lie beside policies: those of NAME.rhai are in NAME_test.yaml
     ///
     /// Cases are run against the policies that they name, without the configuration.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = POLICY_EXIT_CODES)]
     Test(test::Arguments),
 }
 
