@@ -274,6 +274,35 @@ fn log_holds_denials_and_no_secret() {
 }
 
 #[test]
+fn edited_log_does_not_steer_the_terminal() {
+    let (running, answers) = logged(&[("/api/jobs/1", "")]);
+    let id = decision_id(&answers[0]);
+    let path = running.folder.path().join("decisions.jsonl");
+    let log = String::from_utf8(std::fs::read(&path).unwrap()).unwrap();
+    let edits = [
+        (
+            "\"rule\":null",
+            "\"cause\":\"\\u001b[31mcause\",\"rule\":{\"place\":\"p\\u001b[2J\",\"number\":4294967295}",
+        ),
+        ("\"policy_version\":\"", "\"policy_version\":\"\\u001b]0;version\\u0007"),
+        ("\"name\":\"", "\"name\":\"\\u202e"),
+    ];
+    let line = edits.iter().fold(log, |line, (from, to)| line.replacen(from, to, 1));
+    std::fs::write(&path, format!("odd\n{line}\n")).unwrap();
+    let told = replay(&running, &["--decision", &id]);
+    assert_eq!(told.code, Some(0), "{} {line}", told.err);
+    assert!(
+        told.err.contains("1 line of `decisions.jsonl` is no decision and was passed over"),
+        "{}",
+        told.err
+    );
+    for shown in ["p\\u{1b}[2J", "\\u{1b}]0;version\\u{7}", "\\u{1b}[31mcause", "\\u{202e}bootstrap"] {
+        assert!(told.out.contains(shown), "{shown}: {}", told.out);
+    }
+    assert!(!told.out.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{}", told.out);
+}
+
+#[test]
 fn log_without_the_decision_and_torn_lines_are_told() {
     let (running, answers) = logged(&[("/api/jobs/1", "")]);
     let id = decision_id(&answers[0]);

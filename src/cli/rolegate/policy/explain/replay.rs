@@ -68,14 +68,11 @@ fn look_up(id: &str, log: &Path, console: &mut Console<'_>) -> Result<Past, Fail
         console.progress("");
         let found = found.map_err(|source| Failure::Past { path: path.to_owned(), source })?;
         if found.odd_lines > 0 {
-            console.warning(format_args!(
-                "{} of `{}` are no decisions and were passed over",
-                super::super::super::policies::counted(
-                    usize::try_from(found.odd_lines).unwrap_or(usize::MAX),
-                    "line"
-                ),
-                path.display()
-            ));
+            let (lines, are) = match found.odd_lines {
+                1 => ("1 line".to_owned(), "is no decision and was"),
+                more => (format!("{more} lines"), "are no decisions and were"),
+            };
+            console.warning(format_args!("{lines} of `{}` {are} passed over", path.display()));
         }
         if let Some(past) = found.past {
             return Ok(past);
@@ -109,10 +106,15 @@ impl<'p> Replay<'p> {
         let past = &self.past;
         let id = past.decision_id.as_ref().or(past.request_id.as_ref()).map_or("-", String::as_str);
         let verdict = if past.is_allow { "allowed" } else { "denied" };
-        let rule = past.rule.as_deref().map_or("no rule".to_owned(), |rule| format!("the rule at {rule}"));
+        let rule = past
+            .rule
+            .as_deref()
+            .map_or("no rule".to_owned(), |rule| format!("the rule at {}", rule.escape_debug()));
+        // A log may come from anywhere: nothing of it may steer a terminal.
+        let id = id.escape_debug();
         console.line(format_args!("decision {id}: {verdict} at {} by {rule}", past.at));
         if let Some(cause) = &past.cause {
-            console.line(format_args!("  no live token: {cause}"));
+            console.line(format_args!("  no live token: {}", cause.escape_debug()));
         }
         match (self.is_same_policy, self.is_same_decision) {
             (true, true) => {
@@ -130,7 +132,7 @@ impl<'p> Replay<'p> {
                 let now = self.explanation.decision.policy;
                 console.line(format_args!(
                     "{changed}: it was made by version {}, these are version {now}",
-                    past.policy_version
+                    past.policy_version.escape_debug()
                 ));
                 let word = if is_same { "the same way" } else { "another way" };
                 console.line(format_args!("the present policies decide it {word}:\n"));
