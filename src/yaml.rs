@@ -136,9 +136,8 @@ fn refuse_many_marks(text: &str, limits: Limits) -> Result<(), YamlError> {
 pub(crate) fn read(text: &str, limits: Limits) -> Result<Node, Vec<YamlError>> {
     refuse_many_marks(text, limits).map_err(|wrong| vec![wrong])?;
     let mut scan = Scan { limits, nodes: 0, open: Vec::new(), root: None, documents: 0, errors: Vec::new() };
-    // The parser ends a last line that has no end, and may be at the start of the next one, which nobody wrote.
-    let end = place_after(text);
-    let within = |marker: &Marker| Some(place(marker)).filter(|place| place.line <= end.line).unwrap_or(end);
+    let end = Place::end_of(text);
+    let within = |marker: &Marker| place(marker).before(end);
     for event in Parser::new_from_str(text) {
         let read = match event {
             Ok((event, span)) => scan.event(event, within(&span.start)),
@@ -172,6 +171,19 @@ pub(crate) fn shown(input: &str) -> String {
         text.push('…');
     }
     text
+}
+
+impl Place {
+    /// The end of a file.
+    pub(crate) fn end_of(text: &str) -> Self {
+        place_after(text)
+    }
+
+    /// This place, or the end of the file when the place is in a line behind it: parsers end a last line that
+    /// has no end, and may then be at the start of one that nobody wrote.
+    pub(crate) fn before(self, end: Self) -> Self {
+        if self.line > end.line { end } else { self }
+    }
 }
 
 impl Content {

@@ -138,7 +138,8 @@ pub(super) fn build(file: &Arc<Path>, text: &str) -> Result<Value, ConfigError> 
             || Place::whole(file),
             |at| {
                 let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-                Place { file: Arc::clone(file), line: number(at.line()), column: number(at.column()) }
+                let place = yaml::Place { line: number(at.line()), column: number(at.column()) };
+                scan::place(file, place.before(yaml::Place::end_of(text)))
             },
         );
         let reason = wrong.to_string();
