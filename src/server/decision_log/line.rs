@@ -52,6 +52,9 @@ pub(super) struct Line {
     pub(super) cause: Option<String>,
     pub(super) rule: Option<RuleLine>,
     pub(super) conditions: Vec<ConditionLine>,
+    /// How many more conditions there were than a line has room for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) conditions_left_out: usize,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) headers: BTreeMap<String, Option<String>>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -115,17 +118,26 @@ impl Entry {
         }
     }
 
-    /// Appends the line and its end; `false`, and nothing, when it would be too long.
+    /// Appends the line and its end, with as many conditions as there is room for; `false`, and nothing, when it would
+    /// be too long without any.
     pub(super) fn append_to(&self, bytes: &mut Vec<u8>) -> bool {
         let start = bytes.len();
-        let mut serializer = serde_json::Serializer::with_formatter(&mut *bytes, Visible);
-        let is_written: Result<(), serde_json::Error> = self.line().serialize(&mut serializer);
-        if is_written.is_err() || bytes.len() - start > LINE_MAX_BYTES {
+        let mut line = self.line();
+        loop {
+            let mut serializer = serde_json::Serializer::with_formatter(&mut *bytes, Visible);
+            let written: Result<(), serde_json::Error> = line.serialize(&mut serializer);
+            if written.is_ok() && bytes.len() - start <= LINE_MAX_BYTES {
+                bytes.push(b'\n');
+                return true;
+            }
             bytes.truncate(start);
-            return false;
+            if written.is_err() || line.conditions.is_empty() {
+                return false;
+            }
+            let kept = line.conditions.len() / 2;
+            line.conditions_left_out += line.conditions.len() - kept;
+            line.conditions.truncate(kept);
         }
-        bytes.push(b'\n');
-        true
     }
 
     fn line(&self) -> Line {
@@ -152,6 +164,7 @@ impl Entry {
             cause: self.cause.map(|cause| cause.to_string()),
             rule: decision.rule().and_then(rule),
             conditions: conditions.collect(),
+            conditions_left_out: 0,
             headers: self.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
             query: self.query.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
         }
@@ -167,6 +180,11 @@ impl TokenLine {
             created: principal.created.to_string(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The value, if it is short enough; `Some(None)` where there is none.

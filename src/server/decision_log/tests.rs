@@ -18,7 +18,11 @@ const POLICY: &str =
     open(\"GET /bad\").when(|request| throw request.header(\"x-user\"));";
 
 fn engine() -> Engine {
-    let source = Source { name: Arc::from("p.rhai"), text: POLICY.to_owned() };
+    engine_by(POLICY)
+}
+
+fn engine_by(text: &str) -> Engine {
+    let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
     let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap();
     Engine::open(Box::new(MemoryStore::default()), Box::new(MemoryAudit::default()), policies, NOW).unwrap()
 }
@@ -181,6 +185,27 @@ fn lines_are_read_up_to_the_limit_and_longer_ones_are_passed_over() {
     let found = find(&b"{\"time\":\"2"[..], "id", |_| {}).unwrap();
     assert_eq!((found.odd_lines, found.is_torn), (0, true));
     assert!(!find(&b""[..], "", |_| {}).unwrap().is_torn);
+}
+
+#[test]
+fn denial_after_more_conditions_than_a_line_has_room_for_is_kept_without_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = |conditions: usize| {
+        let file = folder.path().join(format!("{conditions}.jsonl"));
+        let policy = format!(
+            "for number in 0..{conditions} {{ open(\"GET /x\").when(|request| request.path == `${{number}}`); }}"
+        );
+        let (engine, log) = (engine_by(&policy), DecisionLog::open(options(&file)).unwrap());
+        let id = decide(&engine, &log, &request("/x", "", &[])).unwrap();
+        log.flush();
+        assert_eq!((log.lost(), log.shared.written.get()), (0, 1));
+        let text = fs::read(&file).unwrap();
+        let past = find(text.as_slice(), &id, |_| {}).unwrap().past.unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        (past.outcomes.len(), line["conditions_left_out"].as_u64())
+    };
+    assert_eq!(kept(10), (10, None));
+    assert_eq!(kept(3_000), (1_500, Some(1_500)));
 }
 
 #[test]
