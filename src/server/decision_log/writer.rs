@@ -195,7 +195,7 @@ fn open(path: &Path) -> Result<OpenFile, DecisionLogError> {
     let mode = metadata.permissions().mode();
     if mode & 0o077 != 0 {
         // The file may belong to somebody else, who then decides who reads it.
-        let _ = fs::set_permissions(path, Permissions::from_mode(mode & 0o700));
+        let _ = file.set_permissions(Permissions::from_mode(mode & 0o700));
     }
     let bytes = metadata.len();
     Ok(OpenFile { is_torn: !ends_whole(&file, bytes).map_err(io)?, file, bytes })
