@@ -7,15 +7,19 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (860, 520);
 /// Room at the right for the names, which stand at the ends of their lines.
 const NAMES_WIDTH: u32 = 190;
-const COLOURS: [RGBColor; 8] = [
+/// How far names are apart, so that none covers another.
+const NAME_HEIGHT: i32 = 16;
+const COLOURS: [RGBColor; 10] = [
     RGBColor(0x0b, 0x6e, 0x4f),
-    RGBColor(0x4c, 0xb9, 0x8a),
+    RGBColor(0x88, 0x88, 0x88),
+    RGBColor(0x3a, 0xa8, 0x78),
     RGBColor(0xc4, 0x45, 0x36),
     RGBColor(0xe0, 0x8e, 0x45),
-    RGBColor(0x2f, 0x5d, 0xa8),
     RGBColor(0x7a, 0xa6, 0xdc),
+    RGBColor(0x2f, 0x5d, 0xa8),
     RGBColor(0x77, 0x4c, 0x9e),
-    RGBColor(0x55, 0x55, 0x55),
+    RGBColor(0x8a, 0x6d, 0x3b),
+    RGBColor(0xc0, 0x39, 0x8f),
 ];
 
 /// An SVG without anything from elsewhere.
@@ -40,6 +44,7 @@ pub fn draw(figures: &[Figure]) -> Outcome<String> {
             .x_label_formatter(&|rules| format!("{rules:.0}"))
             .y_label_formatter(&|ns| axis_time(*ns))
             .draw()?;
+        let mut names: Vec<(i32, i32, &str, RGBColor)> = Vec::new();
         for (at, name) in distinct(figures.iter().map(|figure| figure.name.as_str())).into_iter().enumerate()
         {
             let colour = COLOURS[at % COLOURS.len()];
@@ -54,10 +59,16 @@ pub fn draw(figures: &[Figure]) -> Outcome<String> {
             chart.draw_series(points.iter().map(dot))?;
             if let Some(last) = points.last() {
                 let (x, y) = chart.backend_coord(last);
-                let text =
-                    Text::new(name.to_owned(), (x + 8, y - 6), ("sans-serif", 13).into_font().color(&colour));
-                area.draw(&text)?;
+                names.push((x, y, name, colour));
             }
+        }
+        names.sort_by_key(|(_, y, ..)| *y);
+        let mut free = i32::MIN;
+        for (x, y, name, colour) in names {
+            let at = y.max(free);
+            free = at + NAME_HEIGHT;
+            let font = ("sans-serif", 13).into_font().color(&colour);
+            area.draw(&Text::new(name.to_owned(), (x + 10, at - 6), font))?;
         }
         area.present()?;
     }
