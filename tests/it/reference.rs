@@ -10,8 +10,8 @@ use model::{policy, request};
 use proptest::prelude::*;
 
 /// So many policies are made in a usual run, and so many requests are decided by each.
-const POLICIES: u32 = 400;
-const REQUESTS: usize = 260;
+const POLICIES: u32 = 300;
+const REQUESTS: usize = 340;
 
 proptest! {
     #![proptest_config(ProptestConfig {
