@@ -152,6 +152,32 @@ fn failed(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
+/// Compares the policies, and what is told with what each request gets by either.
+fn holds(
+    old: &PolicyModel,
+    new: &PolicyModel,
+    requests: &[RequestModel],
+    fault_of: fn(&PolicyModel, &PolicyModel, &Diff, &RequestModel) -> Result<Option<String>, Box<dyn Error>>,
+) -> Result<(), TestCaseError> {
+    let [old_set, new_set] = [old, new].map(load);
+    let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
+    let diff = old_set.diff(&new_set, &mut |_, _| {}).map_err(failed)?;
+    let fault = fault_of_regions(&diff, &new_set);
+    prop_assert!(fault.is_none(), "{:?}", fault);
+    for request in requests {
+        let fault = fault_of(old, new, &diff, request).map_err(failed)?;
+        prop_assert!(
+            fault.is_none(),
+            "{}\n{request:?}\n{:#?}\n{:#?}\n{:#?}",
+            fault.unwrap_or_default(),
+            old.sources(),
+            new.sources(),
+            diff.regions()
+        );
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: PAIRS, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default()
@@ -163,19 +189,7 @@ proptest! {
         requests in proptest::collection::vec(request(), REQUESTS),
     ) {
         let (old, new) = (without_conditions(old), without_conditions(new));
-        let [old_set, new_set] = [&old, &new].map(load);
-        let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
-        let diff = old_set.diff(&new_set, &mut |_, _| {}).map_err(failed)?;
-        let fault = fault_of_regions(&diff, &new_set);
-        prop_assert!(fault.is_none(), "{:?}", fault);
-        for request in &requests {
-            let fault = fault_without_conditions(&old, &new, &diff, request).map_err(failed)?;
-            prop_assert!(
-                fault.is_none(),
-                "{}\n{request:?}\n{:#?}\n{:#?}\n{:#?}",
-                fault.unwrap_or_default(), old.sources(), new.sources(), diff.regions()
-            );
-        }
+        holds(&old, &new, &requests, fault_without_conditions)?;
     }
 
     #[test]
@@ -183,19 +197,7 @@ proptest! {
         (old, new) in pair(),
         requests in proptest::collection::vec(request(), REQUESTS),
     ) {
-        let [old_set, new_set] = [&old, &new].map(load);
-        let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
-        let diff = old_set.diff(&new_set, &mut |_, _| {}).map_err(failed)?;
-        let fault = fault_of_regions(&diff, &new_set);
-        prop_assert!(fault.is_none(), "{:?}", fault);
-        for request in &requests {
-            let fault = fault_with_conditions(&old, &new, &diff, request).map_err(failed)?;
-            prop_assert!(
-                fault.is_none(),
-                "{}\n{request:?}\n{:#?}\n{:#?}\n{:#?}",
-                fault.unwrap_or_default(), old.sources(), new.sources(), diff.regions()
-            );
-        }
+        holds(&old, &new, &requests, fault_with_conditions)?;
     }
 
     #[test]
@@ -203,19 +205,7 @@ proptest! {
         (old, new) in pair_of_inclusions(),
         requests in proptest::collection::vec(request(), REQUESTS),
     ) {
-        let [old_set, new_set] = [&old, &new].map(load);
-        let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
-        let diff = old_set.diff(&new_set, &mut |_, _| {}).map_err(failed)?;
-        let fault = fault_of_regions(&diff, &new_set);
-        prop_assert!(fault.is_none(), "{:?}", fault);
-        for request in &requests {
-            let fault = fault_with_conditions(&old, &new, &diff, request).map_err(failed)?;
-            prop_assert!(
-                fault.is_none(),
-                "{}\n{request:?}\n{:#?}\n{:#?}\n{:#?}",
-                fault.unwrap_or_default(), old.sources(), new.sources(), diff.regions()
-            );
-        }
+        holds(&old, &new, &requests, fault_with_conditions)?;
     }
 
     #[test]
