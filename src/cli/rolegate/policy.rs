@@ -14,10 +14,10 @@ use super::show::told;
 use crate::config::{ConfigError, ConfigErrors};
 use crate::policy::diff::DiffError;
 use crate::policy::matrix::MatrixError;
-use crate::policy::{Limits, Location, PolicyErrors, PolicySet, RoleBindings, Source};
+use crate::policy::{Limits, Location, PolicyErrors, PolicySet, Problem, RoleBindings, Source};
 use crate::token::RoleName;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -146,14 +146,17 @@ pub(super) fn errors_json(failure: &Failure) -> Vec<Value> {
 }
 
 fn problems_json(errors: &PolicyErrors) -> Vec<Value> {
-    let problem = |problem: &crate::policy::Problem| {
-        json!({
-            "file": &*problem.location.file,
-            "line": problem.location.line,
-            "column": problem.location.column,
-            "message": problem.message,
-            "help": problem.help,
-        })
-    };
-    errors.problems().iter().map(problem).collect()
+    errors.problems().iter().map(|problem| Value::from(problem_json(problem))).collect()
+}
+
+/// What is wrong or unusual at a place of a policy, as a JSON object.
+fn problem_json(problem: &Problem) -> Map<String, Value> {
+    let fields = [
+        ("file", json!(&*problem.location.file)),
+        ("line", json!(problem.location.line)),
+        ("column", json!(problem.location.column)),
+        ("message", json!(problem.message)),
+        ("help", json!(problem.help)),
+    ];
+    fields.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }

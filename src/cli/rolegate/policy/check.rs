@@ -7,7 +7,7 @@ use super::super::console::Console;
 use super::super::policies::{self, LoadError, Named, counted};
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::{Failure, errors_json};
+use super::{Failure, errors_json, problem_json};
 use crate::policy::warn::{Examined, Warning, WarningCode};
 use crate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use clap::Args;
@@ -123,16 +123,10 @@ fn tell(sources: &[Source], examined: &Examined, warnings: &[(&Warning, Level)],
 fn examined_json(sources: &[Source], examined: &Examined, warnings: &[(&Warning, Level)]) -> Value {
     let policies = &examined.policies;
     let warning = |(warning, level): &(&Warning, Level)| {
-        let problem = &warning.problem;
-        json!({
-            "code": warning.code.name(),
-            "denied": *level == Level::Denied,
-            "file": &*problem.location.file,
-            "line": problem.location.line,
-            "column": problem.location.column,
-            "message": problem.message,
-            "help": problem.help,
-        })
+        let mut fields = problem_json(&warning.problem);
+        fields.insert("code".to_owned(), json!(warning.code.name()));
+        fields.insert("denied".to_owned(), json!(*level == Level::Denied));
+        Value::from(fields)
     };
     json!({
         "valid": true,
