@@ -92,7 +92,7 @@ fn fault_without_conditions(
     new: &PolicyModel,
     diff: &Diff,
     request: &RequestModel,
-) -> Result<Option<String>, Box<dyn Error>> {
+) -> Fault {
     let expected = match (old.decide(request).is_allow(), new.decide(request).is_allow()) {
         (false, true) => Some(Change::Gains),
         (true, false) => Some(Change::Loses),
@@ -115,12 +115,7 @@ fn fault_without_conditions(
 }
 
 /// What is wrong with the diff at one request, when both decisions are known.
-fn fault_with_conditions(
-    old: &PolicyModel,
-    new: &PolicyModel,
-    diff: &Diff,
-    request: &RequestModel,
-) -> Result<Option<String>, Box<dyn Error>> {
+fn fault_with_conditions(old: &PolicyModel, new: &PolicyModel, diff: &Diff, request: &RequestModel) -> Fault {
     let mut found = Vec::new();
     for subject in subjects(request)? {
         found.extend(regions(diff, &subject, request)?);
@@ -152,12 +147,16 @@ fn failed(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
+/// What is wrong with what a diff says about one request; `None` when nothing is.
+type FaultOf = fn(&PolicyModel, &PolicyModel, &Diff, &RequestModel) -> Fault;
+type Fault = Result<Option<String>, Box<dyn Error>>;
+
 /// Compares the policies, and what is told with what each request gets by either.
 fn holds(
     old: &PolicyModel,
     new: &PolicyModel,
     requests: &[RequestModel],
-    fault_of: fn(&PolicyModel, &PolicyModel, &Diff, &RequestModel) -> Result<Option<String>, Box<dyn Error>>,
+    fault_of: FaultOf,
 ) -> Result<(), TestCaseError> {
     let [old_set, new_set] = [old, new].map(load);
     let (old_set, new_set) = (old_set.map_err(failed)?, new_set.map_err(failed)?);
