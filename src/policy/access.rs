@@ -2,6 +2,7 @@
 //! left open. A plain loop over the rules, for those who ask about policies and not about requests.
 
 use super::declaration::{Effect, Subject};
+use super::pattern::Route;
 use super::roles::RoleSet;
 use super::{PolicySet, Rule};
 use crate::decision::RuleId;
@@ -59,34 +60,31 @@ impl PolicySet {
     /// role that the policies know; [`Subject::Role`] a live token that holds exactly this role, and all that
     /// it includes.
     pub fn access(&self, subject: &Subject, method: MethodSet, path: &CanonicalPath) -> Access {
-        let all: Vec<u32> = (0..).zip(&self.rules).map(|(number, _)| number).collect();
-        self.access_among(&all, subject, method, path)
+        self.access_among((0..).zip(&self.rules), subject, |route| route.covers(method, path))
     }
 
-    /// The same, by those of these rules that have a say. A caller with many subjects finds the rules that are
-    /// about a path once.
-    pub(super) fn access_among(
+    /// What those of these rules have to say that are about what `covers` tells of a route. A caller with many
+    /// subjects finds the rules once.
+    pub(super) fn access_among<'r>(
         &self,
-        numbers: &[u32],
+        rules: impl IntoIterator<Item = (u32, &'r Rule)>,
         subject: &Subject,
-        method: MethodSet,
-        path: &CanonicalPath,
+        covers: impl Fn(&Route) -> bool,
     ) -> Access {
         let held = match subject {
             Subject::Role(role) => self.roles.effective(std::slice::from_ref(role)),
             Subject::Anyone | Subject::Authenticated => RoleSet::EMPTY,
         };
         let mut access = Access::default();
-        let rules = numbers.iter().filter_map(|number| Some((*number, self.rules.get(*number as usize)?)));
         for (number, rule) in rules {
-            if !rule.is_about(subject, &held) || rule.carves_out(method, path) {
+            if !rule.is_about(subject, &held) || rule.except.iter().any(&covers) {
                 continue;
             }
             let matches = match rule.effect {
                 Effect::Allow => &mut access.allow,
                 Effect::Deny => &mut access.deny,
             };
-            let routes = rule.routes.iter().enumerate().filter(|(_, route)| route.covers(method, path));
+            let routes = rule.routes.iter().enumerate().filter(|(_, route)| covers(route));
             matches.extend(routes.map(|(route, _)| Match {
                 rule: RuleId(number),
                 route,

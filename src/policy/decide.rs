@@ -70,7 +70,7 @@ impl Found {
             RowKind::Allow => Effect::Allow,
             RowKind::Guarded => {
                 let Some(rule) = rules.get(row.rule as usize) else { return };
-                if rule.except.iter().any(|route| route.covers(method, request.path())) {
+                if rule.carves_out(method, request.path()) {
                     return;
                 }
                 if rule.is_conditional() {

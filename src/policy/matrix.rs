@@ -3,13 +3,11 @@
 
 use super::access::{Access, Reach};
 use super::declaration::Subject;
-use super::pattern::{Pattern, Segment};
+use super::pattern::{Pattern, Route, Segment};
 use super::{PolicySet, Rule};
 use crate::decision::RuleId;
-use crate::path::CanonicalPath;
 use crate::request::MethodSet;
-use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The most cells of a matrix: nobody looks at more, and each takes a look at many rules.
@@ -104,12 +102,8 @@ impl PolicySet {
         if patterns.len().saturating_mul(subjects.len()) > MATRIX_CELLS_MAX {
             return Err(MatrixError::Cells(patterns.len()));
         }
-        let general = General::of(&self.rules);
-        let mut rows = Vec::new();
-        for (pattern, methods) in patterns.into_values() {
-            let Some(path) = general.path(pattern) else { continue };
-            rows.extend(self.rows_of(pattern, methods, &path, &subjects));
-        }
+        let rows = patterns.into_values();
+        let rows = rows.flat_map(|(pattern, methods)| self.rows_of(pattern, methods, &subjects)).collect();
         Ok(Matrix { subjects, rows })
     }
 
@@ -130,19 +124,13 @@ impl PolicySet {
     }
 
     /// The rows of one pattern: methods with which every subject gets the same share one.
-    fn rows_of(
-        &self,
-        pattern: &Pattern,
-        methods: MethodSet,
-        path: &CanonicalPath,
-        subjects: &[Subject],
-    ) -> Vec<MatrixRow> {
+    fn rows_of(&self, pattern: &Pattern, methods: MethodSet, subjects: &[Subject]) -> Vec<MatrixRow> {
         let mut rows: Vec<MatrixRow> = Vec::new();
-        let is_about = |rule: &Rule| rule.routes.iter().any(|route| route.pattern.matches(path));
-        let about: Vec<u32> =
-            (0..).zip(&self.rules).filter(|(_, rule)| is_about(rule)).map(|(number, _)| number).collect();
+        let is_about = |rule: &Rule| rule.routes.iter().any(|route| route.pattern.contains(pattern));
+        let about: Vec<(u32, &Rule)> = (0..).zip(&self.rules).filter(|(_, rule)| is_about(rule)).collect();
         for method in methods.names().map(MethodSet::of) {
-            let of = |subject| self.cell(&self.access_among(&about, subject, method, path));
+            let covers = |route: &Route| route.methods.intersects(method) && route.pattern.contains(pattern);
+            let of = |subject| self.cell(&self.access_among(about.iter().copied(), subject, covers));
             let cells: Vec<Cell> = subjects.iter().map(of).collect();
             match rows.iter_mut().find(|row| row.is_like(&cells)) {
                 Some(row) => {
@@ -188,57 +176,6 @@ impl Cell {
     }
 }
 
-/// What paths are made of that stand for a pattern as a whole: a text that no pattern names, and a depth that
-/// none reaches.
-struct General {
-    segment: String,
-    depth: usize,
-}
-
-impl General {
-    fn of(rules: &[Rule]) -> Self {
-        let mut named: HashSet<&str> = HashSet::new();
-        let mut depth = 0;
-        for pattern in patterns(rules) {
-            depth = depth.max(pattern.segments.len());
-            named.extend(pattern.segments.iter().filter_map(|segment| match segment {
-                Segment::Literal(text) => Some(&**text),
-                Segment::Any(_) => None,
-            }));
-        }
-        let mut number = 0_usize;
-        let mut segment = "x".to_owned();
-        while named.contains(segment.as_str()) {
-            number += 1;
-            segment = format!("x{number}");
-        }
-        Self { segment, depth }
-    }
-
-    /// A path that only patterns match which match everything that this one does.
-    fn path(&self, pattern: &Pattern) -> Option<CanonicalPath> {
-        let mut path = String::new();
-        for segment in &pattern.segments {
-            let text = match segment {
-                Segment::Literal(text) => &**text,
-                Segment::Any(_) => &self.segment,
-            };
-            write!(path, "/{text}").ok()?;
-        }
-        if pattern.below {
-            let levels = self.depth.saturating_sub(pattern.segments.len()) + 1;
-            (0..levels).try_for_each(|_| write!(path, "/{}", self.segment).ok())?;
-        }
-        CanonicalPath::parse(&path).ok()
-    }
-}
-
-fn patterns(rules: &[Rule]) -> impl Iterator<Item = &Pattern> {
-    rules.iter().flat_map(|rule| {
-        rule.routes.iter().map(|route| &route.pattern).chain(rule.except.iter().map(|route| &route.pattern))
-    })
-}
-
 fn steps(pattern: &Pattern) -> Vec<Step> {
     let segments = pattern.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => Step::Literal(Arc::clone(text)),
@@ -252,6 +189,7 @@ mod tests {
     use super::*;
     use crate::policy::{RoleBindings, ScriptLimits, Source};
     use crate::token::RoleName;
+    use std::fmt::Write as _;
 
     fn policies(text: &str) -> PolicySet {
         let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
@@ -296,13 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn rule_about_all_but_the_slash_is_about_a_part() {
+        let told = told("role(\"a\").allow(\"GET /x/**\"); deny(\"GET /x/*/**\"); deny(\"GET /x/*\");");
+        assert_eq!(told, ["GET,HEAD /x/* xxx", "GET,HEAD /x/*/** xxx", "GET,HEAD /x/** ..+"]);
+    }
+
+    #[test]
     fn methods_share_a_row_when_their_cells_are_the_same() {
         let told = told("role(\"a\").allow(\"GET,POST,DELETE /x/{n}\"); deny(\"DELETE /x/*\");");
         assert_eq!(told, ["GET,HEAD,POST /x/{n} ..+", "DELETE /x/{n} xxx"]);
     }
 
     #[test]
-    fn wildcards_stand_for_a_text_that_no_pattern_names() {
+    fn row_of_a_wildcard_is_not_that_of_the_texts_beside_it() {
         let told = told("role(\"a\").allow(\"GET /{any}\"); deny(\"GET /x\"); deny(\"GET /x1\");");
         assert_eq!(told, ["GET,HEAD /x xxx", "GET,HEAD /x1 xxx", "GET,HEAD /{any} ..+"]);
     }
