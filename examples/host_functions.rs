@@ -7,7 +7,7 @@ use rolegate::path::CanonicalPath;
 use rolegate::policy::{HostFunctions, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{Write, stdout};
@@ -82,7 +82,7 @@ fn is_weekend(time_ms: i64) -> bool {
 fn principal(name: &str) -> Result<Principal, Box<dyn Error>> {
     Ok(Principal {
         id: TokenId::new(TokenId::MIN).ok_or("no id")?,
-        name: Arc::from(name),
+        name: TokenName::from(name),
         roles: [RoleName::parse("deployer")?].into(),
         created: Timestamp::EPOCH,
     })

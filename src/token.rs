@@ -3,6 +3,7 @@
 use crate::time::Timestamp;
 use rand::{TryRng, rngs::SysRng};
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 use std::fmt;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
@@ -70,6 +71,10 @@ pub struct TokenDigest([u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenId(u64);
 
+/// The name of a token. A clone asks the heap for nothing, and a name of at most 23 bytes never did.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenName(SmolStr);
+
 /// The name of a role, such as `stackstate-power-user`. Case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoleName(Arc<str>);
@@ -132,7 +137,7 @@ pub struct Principal {
     /// The token's number.
     pub id: TokenId,
     /// The token's name.
-    pub name: Arc<str>,
+    pub name: TokenName,
     /// The roles it holds, as they were given to it.
     pub roles: Arc<[RoleName]>,
     /// When the token was created.
@@ -355,6 +360,38 @@ impl fmt::Display for TokenId {
     }
 }
 
+impl std::ops::Deref for TokenName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for TokenName {
+    fn from(name: &str) -> Self {
+        Self(SmolStr::new(name))
+    }
+}
+
+impl From<String> for TokenName {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Debug for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
 impl RoleName {
     /// Reads the name of a role.
     ///
@@ -396,7 +433,7 @@ impl TokenRecord {
     pub fn principal(&self) -> Principal {
         Principal {
             id: self.id,
-            name: Arc::from(self.name.as_str()),
+            name: TokenName::from(self.name.as_str()),
             roles: Arc::from(self.roles.as_slice()),
             created: self.created,
         }
@@ -477,6 +514,18 @@ mod tests {
         assert_eq!(TokenId::new(99_999_999_999_999), None);
         assert_eq!(TokenId::new(1_000_000_000_000_000), None);
         assert!(TokenId::new(107_484_341_630_693).is_some());
+    }
+
+    #[test]
+    fn short_name_asks_the_heap_for_nothing_and_a_long_one_only_once() {
+        for (bytes, allocations) in [(0, 0), (23, 0), (24, 1), (NAME_MAX_BYTES, 1)] {
+            let text = "n".repeat(bytes);
+            let made = allocation_counter::measure(|| drop(TokenName::from(text.as_str())));
+            assert_eq!(made.count_total, allocations, "{bytes} bytes");
+            let name = TokenName::from(text.clone());
+            assert_eq!(allocation_counter::measure(|| drop(name.clone())).count_total, 0, "{bytes} bytes");
+            assert_eq!((&*name, format!("{name} {name:?}")), (&*text, format!("{text} {text:?}")));
+        }
     }
 
     #[test]

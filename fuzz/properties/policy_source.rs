@@ -9,7 +9,7 @@ use rolegate::policy::{
 };
 use rolegate::request::{MethodSet, Request};
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +113,7 @@ fn holder(role: &RoleName) -> Option<Principal> {
     let roles = Arc::from([role.clone()]);
     Some(Principal {
         id: TokenId::new(TokenId::MIN)?,
-        name: Arc::from("t"),
+        name: TokenName::from("t"),
         roles,
         created: Timestamp::EPOCH,
     })

@@ -117,7 +117,7 @@ mod tests {
     use crate::policy::{RoleBindings, ScriptLimits, Source};
     use crate::request::Request;
     use crate::time::Timestamp;
-    use crate::token::{Principal, RoleName, TokenId};
+    use crate::token::{Principal, RoleName, TokenId, TokenName};
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -227,7 +227,7 @@ mod tests {
                 };
                 let principal = roles.map(|roles| Principal {
                     id: TokenId::new(100_000_000_000_000).unwrap(),
-                    name: Arc::from("t"),
+                    name: TokenName::from("t"),
                     roles: roles.into(),
                     created: Timestamp::EPOCH,
                 });

@@ -6,7 +6,7 @@ use super::*;
 use crate::decision::{Denial, Verdict};
 use crate::path::CanonicalPath;
 use crate::time::Timestamp;
-use crate::token::{Principal, TokenId};
+use crate::token::{Principal, TokenId, TokenName};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A condition with a fixed answer that counts how often it is asked.
@@ -85,7 +85,7 @@ impl PolicySet {
     fn decide_for(&self, roles: &[&str], method: &str, path: &str) -> Decision {
         let principal = Principal {
             id: TokenId::new(100_000_000_000_000).unwrap(),
-            name: Arc::from("t"),
+            name: TokenName::from("t"),
             roles: roles.iter().map(|name| role(name)).collect(),
             created: Timestamp::EPOCH,
         };

@@ -6,7 +6,7 @@ use rolegate::decision::Decision;
 use rolegate::policy::PolicySet;
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn request() -> Outcome<Request> {
 fn decide(set: &PolicySet, asker: Asker) -> Outcome<Decision> {
     let boss = Principal {
         id: TokenId::new(TokenId::MIN + 5).ok_or("id")?,
-        name: Arc::from("team-a"),
+        name: TokenName::from("team-a"),
         roles: [RoleName::parse("boss")?].into(),
         created: Timestamp::from_millis(1_000),
     };

@@ -6,7 +6,7 @@ use rolegate::path::CanonicalPath;
 use rolegate::policy::{Printer, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
@@ -112,7 +112,7 @@ pub(crate) fn watched<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'stati
 pub(crate) fn decide(set: &rolegate::policy::PolicySet, path: &str) -> Outcome<Decision> {
     let principal = Principal {
         id: TokenId::new(TokenId::MIN).ok_or("id")?,
-        name: Arc::from("t"),
+        name: TokenName::from("t"),
         roles: [RoleName::parse("r")?].into(),
         created: Timestamp::EPOCH,
     };

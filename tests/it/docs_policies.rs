@@ -3,7 +3,7 @@
 use rolegate::policy::{self, Limits, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ fn decide(set: &PolicySet, request: &str, roles: &str) -> Outcome<bool> {
     let roles_held: Vec<RoleName> = named.map(RoleName::parse).collect::<Result<_, _>>()?;
     let principal = Principal {
         id: TokenId::new(TokenId::MIN).ok_or("id")?,
-        name: Arc::from("t"),
+        name: TokenName::from("t"),
         roles: roles_held.into(),
         created: Timestamp::EPOCH,
     };

@@ -8,7 +8,7 @@ use rolegate::policy::host::{HOST_FUNCTIONS_MAX, HostFunctionError};
 use rolegate::policy::{HostFunctions, Limits, PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,7 +45,7 @@ fn decide(set: &PolicySet) -> Outcome<Decision> {
 fn asked() -> Outcome<(Principal, Request, Timestamp)> {
     let principal = Principal {
         id: TokenId::new(TokenId::MIN).ok_or("id")?,
-        name: Arc::from("team-a"),
+        name: TokenName::from("team-a"),
         roles: [RoleName::parse("r")?].into(),
         created: Timestamp::EPOCH,
     };

@@ -3,7 +3,7 @@
 use super::*;
 use crate::policy::{RoleBindings, ScriptLimits, Source};
 use crate::request::{Credential, RequestParts};
-use crate::token::TokenId;
+use crate::token::{TokenId, TokenName};
 use http::HeaderMap;
 
 const POLICY: &str = r#"permission("settings", ["GET,PUT /settings", "GET /settings/{id}"]);
@@ -30,7 +30,7 @@ fn policies(text: &str) -> PolicySet {
 fn token(roles: &[&str]) -> Principal {
     Principal {
         id: TokenId::new(TokenId::MIN).unwrap(),
-        name: Arc::from("strong"),
+        name: TokenName::from("strong"),
         roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
         created: Timestamp::EPOCH,
     }

@@ -6,7 +6,7 @@ use crate::path::CanonicalPath;
 use crate::policy::explain::Fact;
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
-use crate::token::{Principal, RoleName, TokenId};
+use crate::token::{Principal, RoleName, TokenId, TokenName};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -240,7 +240,7 @@ fn principal(token: TokenLine) -> Result<Principal, String> {
     let roles: Result<Vec<RoleName>, _> = token.roles.iter().map(|role| RoleName::parse(role)).collect();
     Ok(Principal {
         id: TokenId::new(token.id).ok_or_else(|| format!("{} is no token id", token.id))?,
-        name: Arc::from(token.name),
+        name: TokenName::from(token.name),
         roles: roles.map_err(|error| format!("a role is none: {error}"))?.into(),
         created: time(&token.created)?,
     })

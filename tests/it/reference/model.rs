@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use rolegate::policy::{Alias, CustomRole, Location, RoleBindings, Source};
 use rolegate::time::Timestamp;
-use rolegate::token::{Principal, RoleName, TokenId};
+use rolegate::token::{Principal, RoleName, TokenId, TokenName};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -432,5 +432,5 @@ pub(crate) fn principal(request: &RequestModel) -> Result<Option<Principal>, Box
     let Some(names) = &request.roles else { return Ok(None) };
     let roles: Vec<RoleName> = names.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?;
     let id = TokenId::new(TokenId::MIN).ok_or("no such id")?;
-    Ok(Some(Principal { id, name: Arc::from(TOKEN), roles: roles.into(), created: Timestamp::EPOCH }))
+    Ok(Some(Principal { id, name: TokenName::from(TOKEN), roles: roles.into(), created: Timestamp::EPOCH }))
 }

@@ -9,7 +9,7 @@ use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Credential;
 use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
-use rolegate::token::{Principal, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{Principal, RoleName, Secret, SecretKind, TokenId, TokenName, TokenOrigin, TokenRecord};
 use rolegate::{CanonicalPath, Timestamp};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -28,7 +28,7 @@ pub fn authorize(rules: &[Rule], requests: &[Request]) -> Outcome<Decide> {
             let roles = vec![RoleName::parse(&name)?].into();
             let principal = Principal {
                 id,
-                name: Arc::from(format!("token {number}")),
+                name: TokenName::from(format!("token {number}")),
                 roles,
                 created: Timestamp::EPOCH,
             };

@@ -16,7 +16,7 @@ use crate::server::wall_clock;
 use crate::store::StoreError;
 use crate::store::embedded::find_token;
 use crate::time::Timestamp;
-use crate::token::{Principal, RoleName, TokenId};
+use crate::token::{Principal, RoleName, TokenId, TokenName};
 use clap::Args;
 use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -249,7 +249,7 @@ impl Arguments {
             || self.token_created.is_some();
         is_said.then(|| Principal {
             id: self.token_id.unwrap_or(TokenId::LEAST),
-            name: Arc::from(self.token_name.as_deref().unwrap_or_default()),
+            name: TokenName::from(self.token_name.as_deref().unwrap_or_default()),
             roles: Arc::from(self.roles.as_slice()),
             created: self.token_created.unwrap_or(Timestamp::EPOCH),
         })

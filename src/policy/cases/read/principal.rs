@@ -4,7 +4,7 @@ use super::Principals;
 use super::fields::Reader;
 use super::scene::time;
 use crate::policy::cases::{CasePrincipal, DEFAULT_TIME};
-use crate::token::{NAME_MAX_BYTES, Principal, ROLES_PER_TOKEN_MAX, RoleName, TokenId};
+use crate::token::{NAME_MAX_BYTES, Principal, ROLES_PER_TOKEN_MAX, RoleName, TokenId, TokenName};
 use crate::yaml::{self, Content, Key, Node};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ impl Reader {
         }
         let mut principal = Principal {
             id: TokenId::new(TokenId::MIN.saturating_add(number))?,
-            name: Arc::clone(&name),
+            name: TokenName::from(&*name),
             roles: Arc::from([]),
             created: DEFAULT_TIME,
         };
