@@ -15,8 +15,8 @@ use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine};
 use rolegate::policy::{Limits, PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Credential, Request};
-use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
+use rolegate::store::{Names, Store as _};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 use std::error::Error;
@@ -136,7 +136,7 @@ impl World {
             let role = RoleName::parse(&format!("role-{}", number % ROLES))?;
             let record = record(secret.digest(), kind, number, role, now)?;
             floor.tokens.insert(*record.digest.as_bytes(), number);
-            let _ = store.insert(&record)?;
+            let _ = store.insert(&record, Names::MayRepeat)?;
             secrets.push((secret, kind));
         }
         for rule in 0..size {
@@ -208,7 +208,8 @@ fn conditions() -> Outcome<String> {
     let now = Timestamp::from(SystemTime::now());
     let (secret, kind) = Secret::parse("the-secret-of-this-benchmark")?;
     let store = MemoryStore::new();
-    let _ = store.insert(&record(secret.digest(), kind, 0, RoleName::parse("role-0")?, now)?)?;
+    let _ = store
+        .insert(&record(secret.digest(), kind, 0, RoleName::parse("role-0")?, now)?, Names::MayRepeat)?;
     let engine_of_ours = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, now)?;
     let mut parts = request("/packs/other", &(secret, kind))?.into_parts();
     parts.method = http::Method::POST;
@@ -411,6 +412,8 @@ fn record(
         description: None,
         roles: vec![role],
         dedicated_subject: None,
+        disabled: None,
+        former: None,
         created: now,
         updated: now,
         expires: None,

@@ -64,9 +64,9 @@ pub enum Step {
     /// Changes a token.
     Update {
         /// As it is.
-        before: TokenRecord,
+        before: Box<TokenRecord>,
         /// As it has to be.
-        after: TokenRecord,
+        after: Box<TokenRecord>,
     },
     /// Deletes a token.
     Delete(TokenRecord, AfterDelete),
@@ -236,7 +236,7 @@ impl<S: Fn(&TokenDigest) -> Result<bool, StoreError>> Planner<'_, S> {
             return self.notice(Notice::Unchanged(after));
         }
         after.updated = self.now;
-        self.step(Step::Update { before: before.clone(), after });
+        self.step(Step::Update { before: Box::new(before.clone()), after: Box::new(after) });
     }
 
     fn create(&mut self, wanted: Wanted<'_>) -> Result<(), PlanError> {
@@ -259,6 +259,8 @@ impl<S: Fn(&TokenDigest) -> Result<bool, StoreError>> Planner<'_, S> {
             description: None,
             roles: wanted.roles.to_vec(),
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: self.now,
             updated: self.now,
             expires: wanted.expires,
@@ -338,7 +340,7 @@ fn are_same(left: &[RoleName], right: &[RoleName]) -> bool {
 mod tests {
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::{Insertion, Store};
+    use crate::store::{Insertion, Names, Store, Update};
 
     const DAY: i64 = 86_400_000;
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -391,12 +393,12 @@ mod tests {
         for step in &plan.steps {
             let id = match step {
                 Step::Create(record) => {
-                    assert_eq!(store.insert(record).unwrap(), Insertion::Inserted);
+                    assert_eq!(store.insert(record, Names::MayRepeat).unwrap(), Insertion::Inserted);
                     record.id
                 }
                 Step::Update { before, after } => {
                     assert_eq!((before.id, before.digest), (after.id, after.digest));
-                    assert!(store.update(after).unwrap());
+                    assert_eq!(store.update(before, after, Names::MayRepeat).unwrap(), Update::Done);
                     after.id
                 }
                 Step::Delete(record, after) => {
@@ -554,7 +556,7 @@ mod tests {
         let (store, provision) = (MemoryStore::new(), block(1, &["admin"], None));
         let plans = [0, 1].map(|now| plan(&provision, &[], |d| store.is_spent(d), at(now)).unwrap());
         let outcomes = plans.map(|plan| match plan.steps.as_slice() {
-            [Step::Create(record)] => store.insert(record).unwrap(),
+            [Step::Create(record)] => store.insert(record, Names::MayRepeat).unwrap(),
             steps => panic!("{steps:?}"),
         });
         assert_eq!(outcomes, [Insertion::Inserted, Insertion::DigestTaken]);
@@ -652,8 +654,9 @@ mod tests {
     fn token_of_the_api_is_never_changed_by_the_configuration() {
         let store = MemoryStore::new();
         start(&store, &declaring(&[declared(1, "mine", &["guest"], None)]), 0);
-        let record = TokenRecord { origin: TokenOrigin::Api, ..all(&store)[0].clone() };
-        assert!(store.update(&record).unwrap());
+        let before = all(&store).remove(0);
+        let record = TokenRecord { origin: TokenOrigin::Api, ..before.clone() };
+        assert_eq!(store.update(&before, &record, Names::MayRepeat).unwrap(), Update::Done);
         for provision in [
             block(1, &["admin"], None),
             declaring(&[declared(1, "x", &["admin"], None)]),

@@ -3,7 +3,11 @@
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod memory;
+pub mod page;
+pub mod usage;
 
+use self::page::{Page, PageQuery};
+use self::usage::{TokenUse, Usage};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use std::error::Error;
 use std::fmt;
@@ -22,30 +26,65 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// When the store cannot be read. `each` may have been called before.
     fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError>;
 
-    /// Keeps a new token, unless its id is taken, its digest is taken, or its digest is spent; that
-    /// is checked in this order and in one step with the insertion.
+    /// Keeps a new token, unless its id is taken, one of its digests is taken, one of them is spent, or its name is
+    /// taken and must not be; that is checked in this order and in one step with the insertion.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn insert(&self, record: &TokenRecord) -> Result<Insertion, StoreError>;
+    fn insert(&self, record: &TokenRecord, names: Names) -> Result<Insertion, StoreError>;
 
-    /// Replaces the token that has this id and this digest; `false` when there is none.
+    /// Puts `after` in the place of `before`, which has the same id, if `before` is what is kept. Digests that
+    /// `after` adds must be free as those of a new token, and its name, if it differs, too.
     ///
     /// # Errors
     /// When the store cannot be written.
-    fn update(&self, record: &TokenRecord) -> Result<bool, StoreError>;
+    fn update(&self, before: &TokenRecord, after: &TokenRecord, names: Names) -> Result<Update, StoreError>;
 
-    /// Removes a token; `false` when there is none with this id.
+    /// Removes a token and its usage; `false` when there is none with this id.
     ///
     /// # Errors
     /// When the store cannot be written.
     fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError>;
+
+    /// The token with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError>;
+
+    /// Some of the tokens, in an order; see [`PageQuery`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError>;
+
+    /// Adds to what is known of the use of tokens. Tokens that are gone are passed over.
+    ///
+    /// # Errors
+    /// When the store cannot be written; then nothing was added.
+    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError>;
+
+    /// What is known of the use of a token; `None` when it was never used, or is gone.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError>;
 
     /// Whether a token with this digest was deleted for good, so that it is never inserted again.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError>;
+}
+
+/// Whether several tokens may have one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// They may.
+    #[default]
+    MayRepeat,
+    /// The name of the token that is written must be that of no other one.
+    Unique,
 }
 
 /// What came of an insertion.
@@ -60,6 +99,24 @@ pub enum Insertion {
     DigestTaken,
     /// A token with this digest was deleted for good: nothing was changed.
     DigestSpent,
+    /// Another token has this name, and it must not: nothing was changed.
+    NameTaken,
+}
+
+/// What came of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Update {
+    /// The token is as it was asked for.
+    Done,
+    /// There is no token with this id.
+    Missing,
+    /// The token was changed meanwhile: it is not the one to be replaced, and was left alone.
+    Conflict,
+    /// A digest that the token would get is taken or spent: nothing was changed.
+    DigestTaken,
+    /// Another token has the new name, and it must not: nothing was changed.
+    NameTaken,
 }
 
 /// What becomes of the digest of a deleted token.

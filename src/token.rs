@@ -129,6 +129,22 @@ pub struct TokenRecord {
     pub updated: Timestamp,
     /// The first moment at which it is no longer live; `None` is never.
     pub expires: Option<Timestamp>,
+    /// Since when it is switched off; `None` while it is not.
+    pub disabled: Option<Timestamp>,
+    /// The secret that it had before, while that one lives on.
+    pub former: Option<FormerSecret>,
+}
+
+/// A secret that was replaced and lives on for a while, so that a client can change over. A token has at most
+/// one: its next rotation ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// What is kept of the secret.
+    pub digest: TokenDigest,
+    /// How the secret came to be.
+    pub kind: SecretKind,
+    /// The first moment at which it is refused; never past the token's own expiry.
+    pub expires: Timestamp,
 }
 
 /// Who a live token is.
@@ -443,6 +459,11 @@ impl TokenRecord {
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
+
+    /// Every digest by which the token may be found: its own, and that of its former secret.
+    pub fn digests(&self) -> impl Iterator<Item = TokenDigest> {
+        std::iter::once(self.digest).chain(self.former.map(|former| former.digest))
+    }
 }
 
 #[cfg(test)]
@@ -539,6 +560,8 @@ mod tests {
             description: None,
             roles: Vec::new(),
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: Timestamp::EPOCH,
             updated: Timestamp::EPOCH,
             expires: Some(Timestamp::from_millis(1000)),

@@ -254,6 +254,7 @@ impl Hasher for DigestHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Names;
     use crate::store::memory::MemoryStore;
     use crate::token::{RoleName, Secret, TokenOrigin};
     use std::thread;
@@ -275,6 +276,8 @@ mod tests {
             description: None,
             roles: vec![RoleName::parse("guest").unwrap()],
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: at(0),
             updated: at(0),
             expires: expires.map(at),
@@ -303,7 +306,7 @@ mod tests {
     fn index_holds_what_the_store_holds() {
         let (store, credential) = (MemoryStore::new(), generated());
         let record = record(&credential, None);
-        let _ = store.insert(&record).unwrap();
+        let _ = store.insert(&record, Names::MayRepeat).unwrap();
         let index = TokenIndex::load(&store).unwrap();
         assert_eq!(index.list(), std::slice::from_ref(&record));
         assert_eq!(index.get_by_digest(&record.digest), index.get(record.id));

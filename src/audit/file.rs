@@ -230,6 +230,8 @@ mod tests {
             description: Some("described".into()),
             roles: vec![RoleName::parse("admin").unwrap(), RoleName::parse("guest").unwrap()],
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: Timestamp::EPOCH,
             updated: Timestamp::EPOCH,
             expires: None,

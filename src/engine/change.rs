@@ -5,7 +5,7 @@ use super::{Engine, Permit};
 use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
 use crate::bootstrap::{Asked, BOOTSTRAP_NAME, Notice, PlanError, Provision, Step, plan};
 use crate::policy::PolicySet;
-use crate::store::{AfterDelete, Insertion, StoreError};
+use crate::store::{AfterDelete, Insertion, Names, StoreError, Update};
 use crate::time::Timestamp;
 use crate::token::{
     NAME_MAX_BYTES, ROLES_PER_TOKEN_MAX, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord,
@@ -154,7 +154,7 @@ impl Engine {
             let secret = Secret::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
             let id = TokenId::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
             let record = new.clone().into_record(id, &secret, now);
-            if self.commit(&Step::Create(record.clone()), by)? == Outcome::Done {
+            if self.commit(&Step::Create(record.clone()), Names::MayRepeat, by)? == Outcome::Done {
                 return Ok(CreatedToken { record, secret });
             }
         }
@@ -185,7 +185,8 @@ impl Engine {
         let planned = plan(provision, &self.tokens.list(), |digest| self.store.is_spent(digest), now)?;
         let mut report = Vec::new();
         for step in planned.steps {
-            let outcome = self.commit(&step, By { actor: Actor::Program, permit: None, at: now })?;
+            let outcome =
+                self.commit(&step, Names::MayRepeat, By { actor: Actor::Program, permit: None, at: now })?;
             report.push(match (outcome, step) {
                 (Outcome::DigestTaken, Step::Create(record)) => {
                     Provisioned::Noted(Notice::CreatedElsewhere(record))
@@ -215,7 +216,7 @@ impl Engine {
             TokenOrigin::Api => AfterDelete::ForgetDigest,
         };
         let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
-        match self.commit(&Step::Delete(record, after), by)? {
+        match self.commit(&Step::Delete(record, after), Names::MayRepeat, by)? {
             Outcome::Done => Ok(()),
             _ => Err(DeleteError::Unknown(id)),
         }
@@ -228,24 +229,24 @@ impl Engine {
 
     /// The one way to change a token: entry, store, index. An entry whose change did not happen is followed
     /// by one that says so.
-    fn commit(&self, step: &Step, by: By<'_>) -> Result<Outcome, CommitError> {
+    fn commit(&self, step: &Step, names: Names, by: By<'_>) -> Result<Outcome, CommitError> {
         let (event, change, token) = match step {
             Step::Create(record) => (AuditEvent::TokenCreated(record), Change::Create, record),
             Step::Update { before, after } => {
-                (AuditEvent::TokenUpdated { before, after }, Change::Update, after)
+                (AuditEvent::TokenUpdated { before, after }, Change::Update, &**after)
             }
             Step::Delete(record, _) => (AuditEvent::TokenDeleted(record), Change::Delete, record),
         };
         self.record(event, by)?;
         let stored = match step {
-            Step::Create(record) => self.store.insert(record).map(Outcome::from),
-            Step::Update { after, .. } => self.store.update(after).map(Outcome::of_existing),
+            Step::Create(record) => self.store.insert(record, names).map(Outcome::from),
+            Step::Update { before, after } => self.store.update(before, after, names).map(Outcome::from),
             Step::Delete(record, after) => self.store.delete(record.id, *after).map(Outcome::of_existing),
         };
         match (&stored, step) {
             (Ok(Outcome::Done), Step::Create(record)) => self.tokens.insert(record.clone()),
             (Ok(Outcome::Done), Step::Update { after, .. }) => {
-                self.tokens.update(after.clone());
+                self.tokens.update((**after).clone());
             }
             (Ok(Outcome::Done | Outcome::Gone), Step::Delete(record, _)) => {
                 self.tokens.remove(record.id);
@@ -294,6 +295,8 @@ enum Outcome {
     IdTaken,
     DigestTaken,
     DigestSpent,
+    NameTaken,
+    Conflict,
     Gone,
 }
 
@@ -320,6 +323,8 @@ impl Outcome {
             Self::IdTaken => "the id is taken",
             Self::DigestTaken => "another process created the token at the same moment",
             Self::DigestSpent => "the token was deleted before",
+            Self::NameTaken => "another token has the name",
+            Self::Conflict => "the token was changed meanwhile",
             Self::Gone => "the token is gone",
         }
     }
@@ -332,6 +337,19 @@ impl From<Insertion> for Outcome {
             Insertion::IdTaken => Self::IdTaken,
             Insertion::DigestTaken => Self::DigestTaken,
             Insertion::DigestSpent => Self::DigestSpent,
+            Insertion::NameTaken => Self::NameTaken,
+        }
+    }
+}
+
+impl From<Update> for Outcome {
+    fn from(update: Update) -> Self {
+        match update {
+            Update::Done => Self::Done,
+            Update::Missing => Self::Gone,
+            Update::Conflict => Self::Conflict,
+            Update::DigestTaken => Self::DigestTaken,
+            Update::NameTaken => Self::NameTaken,
         }
     }
 }
@@ -350,6 +368,8 @@ impl NewToken {
             created: now,
             updated: now,
             expires: self.expires,
+            disabled: None,
+            former: None,
         }
     }
 }

@@ -389,8 +389,8 @@ mod tests {
     use crate::audit::MemoryAudit;
     use crate::engine::Engine;
     use crate::policy::{RoleBindings, ScriptLimits, Source};
-    use crate::store::Store as _;
     use crate::store::memory::MemoryStore;
+    use crate::store::{Names, Store as _};
     use crate::token::{Secret, SecretKind, TokenOrigin, TokenRecord};
     use std::fmt::Write as _;
 
@@ -426,11 +426,13 @@ mod tests {
                     description: None,
                     roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
                     dedicated_subject: None,
+                    disabled: None,
+                    former: None,
                     created: Timestamp::EPOCH,
                     updated: Timestamp::EPOCH,
                     expires: None,
                 };
-                let _ = store.insert(&record).unwrap();
+                let _ = store.insert(&record, Names::MayRepeat).unwrap();
                 secrets.push((secret, kind));
             }
             let (store, audit) = (Box::new(store), Box::new(MemoryAudit::new()));

@@ -6,13 +6,16 @@ mod guarded;
 mod look;
 mod queue;
 mod row;
+mod uses;
 
 pub use look::find_token;
 
 use self::backend::Backend;
 use self::guarded::GuardedFile;
 use self::queue::{Change, Outcome, Queue};
-use super::{AfterDelete, Insertion, Store, StoreError};
+use super::page::{Listed, Page, PageQuery};
+use super::usage::{TokenUse, Usage};
+use super::{AfterDelete, Insertion, Names, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
 use redb::backends::FileBackend;
@@ -27,7 +30,10 @@ use std::sync::Arc;
 /// The file in the data folder.
 pub const FILE_NAME: &str = "tokens.redb";
 /// The format that this version writes, and the latest that it reads.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
+
+/// The format before, which is read: its rows lack the state of tokens.
+const FORMAT_WITHOUT_STATE: u64 = 1;
 
 /// The file while it is being created: a crash then leaves no half-made store under the real name.
 const NEW_FILE_NAME: &str = "tokens.redb.new";
@@ -42,6 +48,7 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
 const DIGESTS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("digests");
 const SPENT: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("spent");
+const USES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("uses");
 const FORMAT_KEY: &str = "format";
 /// How many commits there were: by this number a commit that failed is found, or is not.
 const COMMITS_KEY: &str = "commits";
@@ -135,6 +142,17 @@ impl EmbeddedStore {
         Err(self.place.io("write", io::Error::other(what)))
     }
 
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let opened = self.opened()?;
+        guard(&self.place, || {
+            let read = || read(&opened.database.begin_read()?);
+            read().map_err(|error| self.place.explain("read", error))
+        })
+    }
+
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
         self.queue.submit(change, |changes| {
             self.refuse_other_file()?;
@@ -164,34 +182,76 @@ impl Store for EmbeddedStore {
         guard(&self.place, || opened.load(&self.place, each))
     }
 
-    fn insert(&self, record: &TokenRecord) -> Result<Insertion, StoreError> {
-        let (id, digest, row) = (record.id, record.digest, row::encode(record));
-        match self.submit(Change::Insert { id, digest, row })? {
-            Outcome::Done | Outcome::Missing => Ok(Insertion::Inserted),
+    fn insert(&self, record: &TokenRecord, names: Names) -> Result<Insertion, StoreError> {
+        match self.submit(Change::Insert { record: Box::new(record.clone()), names })? {
+            Outcome::Done | Outcome::Missing | Outcome::Conflict => Ok(Insertion::Inserted),
             Outcome::IdTaken => Ok(Insertion::IdTaken),
             Outcome::DigestTaken => Ok(Insertion::DigestTaken),
             Outcome::DigestSpent => Ok(Insertion::DigestSpent),
+            Outcome::NameTaken => Ok(Insertion::NameTaken),
         }
     }
 
-    fn update(&self, record: &TokenRecord) -> Result<bool, StoreError> {
-        let (id, digest, row) = (record.id, record.digest, row::encode(record));
-        Ok(self.submit(Change::Update { id, digest, row })? == Outcome::Done)
+    fn update(&self, before: &TokenRecord, after: &TokenRecord, names: Names) -> Result<Update, StoreError> {
+        let (before, after) = (Box::new(before.clone()), Box::new(after.clone()));
+        match self.submit(Change::Update { before, after, names })? {
+            Outcome::Done => Ok(Update::Done),
+            Outcome::Missing | Outcome::IdTaken => Ok(Update::Missing),
+            Outcome::Conflict => Ok(Update::Conflict),
+            Outcome::DigestTaken | Outcome::DigestSpent => Ok(Update::DigestTaken),
+            Outcome::NameTaken => Ok(Update::NameTaken),
+        }
     }
 
     fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError> {
         Ok(self.submit(Change::Delete { id, after })? == Outcome::Done)
     }
 
-    fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
-        let opened = self.opened()?;
-        guard(&self.place, || {
-            let spent = || -> Result<bool, redb::Error> {
-                let table = opened.database.begin_read()?.open_table(SPENT)?;
-                Ok(table.get(digest.as_bytes())?.is_some())
-            };
-            spent().map_err(|error| self.place.explain("read", error))
+    fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.read(|transaction| {
+            let row = transaction.open_table(TOKENS)?.get(id.get())?;
+            row.map(|row| row::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
         })
+    }
+
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        let mut records = Vec::new();
+        self.load(&mut |record| {
+            let position = query.order.position(&record);
+            let is_after =
+                query.after.as_ref().is_none_or(|after| query.order.compare(&position, after).is_gt());
+            if is_after {
+                records.push((position, record));
+            }
+        })?;
+        records.sort_by(|(one, _), (other, _)| query.order.compare(one, other));
+        let listed = records.into_iter().map(|(_, record)| {
+            let usage = self.usage(record.id)?;
+            Ok(Listed { record, usage })
+        });
+        Page::gather(query, listed)
+    }
+
+    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
+        if !uses.is_empty() {
+            self.submit(Change::AddUses(uses.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
+        self.read(|transaction| {
+            let table = match transaction.open_table(USES) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table?,
+            };
+            let row = table.get(id.get())?;
+            row.map(|row| uses::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
+        })
+    }
+
+    fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
     }
 }
 
@@ -259,6 +319,7 @@ impl Place {
                 transaction.open_table(TOKENS)?;
                 transaction.open_table(DIGESTS)?;
                 transaction.open_table(SPENT)?;
+                transaction.open_table(USES)?;
                 Ok(transaction.commit()?)
             };
             format().map_err(|error| self.explain("create", error))?;
@@ -336,7 +397,7 @@ impl Place {
             Ok(table.get(FORMAT_KEY)?.map(|format| format.value()))
         };
         match format() {
-            Ok(Some(FORMAT)) => Ok(()),
+            Ok(Some(FORMAT | FORMAT_WITHOUT_STATE)) => Ok(()),
             Ok(Some(found)) if found > FORMAT => {
                 Err(StoreError::NewerFormat { path: self.file.clone(), found, known: FORMAT })
             }
@@ -406,14 +467,23 @@ impl Opened {
         let (Ok(tokens_len), Ok(digests_len)) = lengths else {
             return Err(place.corrupt("it cannot be counted"));
         };
-        if tokens_len != digests_len {
-            return Err(place.corrupt(format!("it has {tokens_len} tokens but {digests_len} digests")));
+        let mismatch = |expected: u64| {
+            place.corrupt(format!(
+                "it has {tokens_len} tokens with {expected} digests, but {digests_len} digests"
+            ))
+        };
+        if digests_len < tokens_len {
+            return Err(mismatch(tokens_len));
         }
+        let mut formers = 0;
         for row in tokens.iter().map_err(|error| explain(error.into()))? {
             let (id, row) = row.map_err(|error| explain(error.into()))?;
-            each(row::decode(id.value(), row.value()).map_err(|what| place.corrupt(what))?);
+            let record = row::decode(id.value(), row.value()).map_err(|what| place.corrupt(what))?;
+            formers += u64::from(record.former.is_some());
+            each(record);
         }
-        Ok(())
+        let expected = tokens_len.saturating_add(formers);
+        if digests_len == expected { Ok(()) } else { Err(mismatch(expected)) }
     }
 }
 
@@ -445,11 +515,11 @@ mod tests {
             transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT + 1).unwrap();
         });
         let error = refusal(folder.path());
-        assert!(matches!(error, StoreError::NewerFormat { found: 2, known: 1, .. }), "{error:?}");
+        assert!(matches!(error, StoreError::NewerFormat { found: 3, known: 2, .. }), "{error:?}");
         assert!(
             error
                 .to_string()
-                .contains("has store format 2, but this version of rolegate reads formats up to 1")
+                .contains("has store format 3, but this version of rolegate reads formats up to 2")
         );
     }
 
@@ -485,7 +555,7 @@ mod tests {
         for (row, digest, what) in [
             (&b"\x07"[..], true, "the row of token 100000000000000 has the unknown version 7"),
             (b"\x01", true, "the row of token 100000000000000 cannot be read"),
-            (b"", false, "it has 1 tokens but 0 digests"),
+            (b"", false, "it has 1 tokens with 1 digests, but 0 digests"),
         ] {
             let folder = foreign(|transaction| tables(transaction, row, digest));
             let before = fs::read(folder.path().join(FILE_NAME)).unwrap();
@@ -546,8 +616,22 @@ mod tests {
     fn commit_that_failed_is_found_by_its_number_or_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        let (id, digest) = (TokenId::new(TokenId::MIN).unwrap(), TokenDigest::from_bytes([1; 32]));
-        let insert = Change::Insert { id, digest, row: Vec::new() };
+        let record = TokenRecord {
+            id: TokenId::LEAST,
+            digest: TokenDigest::from_bytes([1; 32]),
+            kind: crate::token::SecretKind::Generated,
+            origin: crate::token::TokenOrigin::Api,
+            name: "ci".into(),
+            description: None,
+            roles: Vec::new(),
+            dedicated_subject: None,
+            created: crate::time::Timestamp::EPOCH,
+            updated: crate::time::Timestamp::EPOCH,
+            expires: None,
+            disabled: None,
+            former: None,
+        };
+        let insert = Change::Insert { record: Box::new(record), names: Names::MayRepeat };
         let mut pending = None;
         let opened = store.opened().unwrap();
         let outcomes = opened.commit(&store.place, &[&insert], &mut pending).unwrap();

@@ -7,8 +7,8 @@ use rolegate::engine::{Answer, Engine};
 use rolegate::path::CanonicalPath;
 use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Credential, Request};
-use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
+use rolegate::store::{Names, Store as _};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
 use std::error::Error;
@@ -37,19 +37,24 @@ fn engine(roles: &[&str], more_rules: usize) -> Result<Engine, Box<dyn Error>> {
     let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
     let (secret, kind) = Secret::parse(TOKEN)?;
     let store = MemoryStore::new();
-    let _ = store.insert(&TokenRecord {
-        id: TokenId::new(TokenId::MIN).ok_or("no id")?,
-        digest: secret.digest(),
-        kind,
-        origin: TokenOrigin::Api,
-        name: "t".to_owned(),
-        description: None,
-        roles: roles.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?,
-        dedicated_subject: None,
-        created: Timestamp::EPOCH,
-        updated: Timestamp::EPOCH,
-        expires: None,
-    })?;
+    let _ = store.insert(
+        &TokenRecord {
+            id: TokenId::new(TokenId::MIN).ok_or("no id")?,
+            digest: secret.digest(),
+            kind,
+            origin: TokenOrigin::Api,
+            name: "t".to_owned(),
+            description: None,
+            roles: roles.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?,
+            dedicated_subject: None,
+            disabled: None,
+            former: None,
+            created: Timestamp::EPOCH,
+            updated: Timestamp::EPOCH,
+            expires: None,
+        },
+        Names::MayRepeat,
+    )?;
     Ok(Engine::open(Box::new(store), Box::new(MemoryAudit::new()), policies, Timestamp::EPOCH)?)
 }
 

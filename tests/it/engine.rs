@@ -10,7 +10,9 @@ use rolegate::path::CanonicalPath;
 use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Credential, Request};
 use rolegate::store::memory::MemoryStore;
-use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
+use rolegate::store::page::{Page, PageQuery};
+use rolegate::store::usage::{TokenUse, Usage};
+use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, TokenDigest, TokenId, TokenRecord};
 use rolegate::tokens::Unauthenticated;
@@ -83,21 +85,38 @@ impl Store for WatchedStore {
         self.1.load(each)
     }
 
-    fn insert(&self, record: &TokenRecord) -> Result<Insertion, StoreError> {
+    fn insert(&self, record: &TokenRecord, names: Names) -> Result<Insertion, StoreError> {
         self.fail("insert")?;
         let gate = Arc::clone(&self.0.0.lock().gate);
         drop(gate.lock());
-        self.1.insert(record)
+        self.1.insert(record, names)
     }
 
-    fn update(&self, record: &TokenRecord) -> Result<bool, StoreError> {
+    fn update(&self, before: &TokenRecord, after: &TokenRecord, names: Names) -> Result<Update, StoreError> {
         self.fail("update")?;
-        self.1.update(record)
+        self.1.update(before, after, names)
     }
 
     fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError> {
         self.fail("delete")?;
         self.1.delete(id, after)
+    }
+
+    fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.1.get(id)
+    }
+
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        self.1.page(query)
+    }
+
+    fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
+        self.fail("record_uses")?;
+        self.1.record_uses(uses)
+    }
+
+    fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
+        self.1.usage(id)
     }
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {

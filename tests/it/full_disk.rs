@@ -3,7 +3,7 @@
 use crate::process;
 use crate::store::{all, token};
 use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
-use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
+use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError};
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -32,7 +32,7 @@ fn store_part() {
     let error = loop {
         let mut next = token(kept.len() as u64, u8::try_from(kept.len()).unwrap());
         next.description = Some("x".repeat(2000));
-        match store.insert(&next) {
+        match store.insert(&next, Names::MayRepeat) {
             Ok(Insertion::Inserted) => kept.push(next),
             other => break other.unwrap_err(),
         }
@@ -45,13 +45,13 @@ fn store_part() {
     assert_eq!(all(&store).unwrap(), kept);
     let big = rolegate::token::TokenRecord { description: Some("x".repeat(100_000)), ..token(500, 255) };
     for _ in 0..3 {
-        assert!(matches!(store.insert(&big), Err(StoreError::Full { .. })));
+        assert!(matches!(store.insert(&big, Names::MayRepeat), Err(StoreError::Full { .. })));
         assert!(!store.is_spent(&big.digest).unwrap());
     }
     assert_eq!(all(&store).unwrap(), kept);
 
     process::make_room().unwrap();
-    assert_eq!(store.insert(&big).unwrap(), Insertion::Inserted);
+    assert_eq!(store.insert(&big, Names::MayRepeat).unwrap(), Insertion::Inserted);
     assert!(store.delete(kept.pop().unwrap().id, AfterDelete::RefuseDigest).unwrap());
     kept.push(big);
     assert_eq!(all(&store).unwrap(), kept);
@@ -78,7 +78,7 @@ fn creation_part() {
 fn store_opens_for_reading_on_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(
-        EmbeddedStore::open(folder.path()).unwrap().insert(&token(1, 1)).unwrap(),
+        EmbeddedStore::open(folder.path()).unwrap().insert(&token(1, 1), Names::MayRepeat).unwrap(),
         Insertion::Inserted
     );
     let before = fs::read(folder.path().join(FILE_NAME)).unwrap();
@@ -91,7 +91,7 @@ fn opening_part() {
     let Some(folder) = process::argument() else { return };
     let store = EmbeddedStore::open(&folder).unwrap();
     assert_eq!(all(&store).unwrap(), [token(1, 1)]);
-    assert!(matches!(store.insert(&token(2, 2)), Err(StoreError::Full { .. })));
+    assert!(matches!(store.insert(&token(2, 2), Names::MayRepeat), Err(StoreError::Full { .. })));
     assert_eq!(all(&store).unwrap(), [token(1, 1)]);
 }
 

@@ -1,7 +1,7 @@
 //! One conformance suite for every store.
 
 use rolegate::store::memory::MemoryStore;
-use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
+use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 
@@ -17,6 +17,8 @@ pub(crate) fn token(id: u64, digest: u8) -> TokenRecord {
         description: id.is_multiple_of(2).then(|| "with \"quotes\"\nand a line".into()),
         roles: vec![RoleName::parse("admin").unwrap(), RoleName::parse("ci:x/y@z").unwrap()],
         dedicated_subject: None,
+        disabled: None,
+        former: None,
         created: Timestamp::from_millis(1_000),
         updated: Timestamp::from_millis(2_000),
         expires: Some(Timestamp::from_millis(i64::MAX)),
@@ -36,17 +38,17 @@ fn conformance(store: &dyn Store) -> Result<(), StoreError> {
     assert_eq!(all(store)?, []);
     assert!(!store.is_spent(&token(1, 1).digest)?);
     assert!(!store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
-    assert!(!store.update(&token(1, 1))?);
+    assert_eq!(store.update(&token(1, 1), &token(1, 1), Names::MayRepeat)?, Update::Missing);
     assert_eq!(all(store)?, []);
 
-    assert_eq!(store.insert(&token(1, 1))?, Insertion::Inserted);
-    assert_eq!(store.insert(&token(2, 2))?, Insertion::Inserted);
+    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::Inserted);
+    assert_eq!(store.insert(&token(2, 2), Names::MayRepeat)?, Insertion::Inserted);
     assert_eq!(all(store)?, [token(1, 1), token(2, 2)]);
 
     // The order of the checks: first the id, then the digest.
-    assert_eq!(store.insert(&token(1, 1))?, Insertion::IdTaken);
-    assert_eq!(store.insert(&token(1, 9))?, Insertion::IdTaken);
-    assert_eq!(store.insert(&token(9, 1))?, Insertion::DigestTaken);
+    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::IdTaken);
+    assert_eq!(store.insert(&token(1, 9), Names::MayRepeat)?, Insertion::IdTaken);
+    assert_eq!(store.insert(&token(9, 1), Names::MayRepeat)?, Insertion::DigestTaken);
     assert_eq!(all(store)?, [token(1, 1), token(2, 2)]);
 
     let mut changed = token(1, 1);
@@ -55,19 +57,24 @@ fn conformance(store: &dyn Store) -> Result<(), StoreError> {
     changed.description = None;
     changed.dedicated_subject = Some("subject".into());
     changed.expires = None;
-    assert!(store.update(&changed)?);
-    assert!(!store.update(&token(1, 9))?, "an update keeps the digest");
+    assert_eq!(store.update(&token(1, 1), &changed, Names::MayRepeat)?, Update::Done);
+    assert_eq!(store.update(&token(1, 1), &token(1, 9), Names::MayRepeat)?, Update::Conflict);
+    let taking = TokenRecord { digest: token(2, 2).digest, ..changed.clone() };
+    assert_eq!(store.update(&changed, &taking, Names::MayRepeat)?, Update::DigestTaken);
+    let namesake = TokenRecord { name: token(2, 2).name, ..changed.clone() };
+    assert_eq!(store.update(&changed, &namesake, Names::Unique)?, Update::NameTaken);
+    assert_eq!(store.get(changed.id)?, Some(changed.clone()));
     assert_eq!(all(store)?, [changed, token(2, 2)]);
 
     assert!(store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
     assert!(!store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
     assert!(store.is_spent(&token(1, 1).digest)?);
-    assert_eq!(store.insert(&token(1, 1))?, Insertion::DigestSpent);
-    assert_eq!(store.insert(&token(1, 3))?, Insertion::Inserted);
+    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::DigestSpent);
+    assert_eq!(store.insert(&token(1, 3), Names::MayRepeat)?, Insertion::Inserted);
 
     assert!(store.delete(token(2, 2).id, AfterDelete::ForgetDigest)?);
     assert!(!store.is_spent(&token(2, 2).digest)?);
-    assert_eq!(store.insert(&token(2, 2))?, Insertion::Inserted);
+    assert_eq!(store.insert(&token(2, 2), Names::MayRepeat)?, Insertion::Inserted);
     assert_eq!(all(store)?, [token(1, 3), token(2, 2)]);
     Ok(())
 }
@@ -86,7 +93,7 @@ mod embedded {
     use proptest::prelude::*;
     use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
     use rolegate::store::memory::MemoryStore;
-    use rolegate::store::{AfterDelete, Insertion, Store, StoreError};
+    use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError};
     use std::fs::{self, File, Permissions};
     use std::io::Write;
     use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -105,7 +112,10 @@ mod embedded {
     fn fill(folder: &Path, count: u8) {
         let store = open(folder);
         for number in 1..=count {
-            assert_eq!(store.insert(&token(number.into(), number)).unwrap(), Insertion::Inserted);
+            assert_eq!(
+                store.insert(&token(number.into(), number), Names::MayRepeat).unwrap(),
+                Insertion::Inserted
+            );
         }
     }
 
@@ -122,8 +132,8 @@ mod embedded {
         let store = open(folder.path());
         assert_eq!(all(&store).unwrap(), [token(1, 3), token(2, 2)]);
         assert!(store.is_spent(&token(1, 1).digest).unwrap());
-        assert_eq!(store.insert(&token(3, 1)).unwrap(), Insertion::DigestSpent);
-        assert_eq!(store.insert(&token(3, 4)).unwrap(), Insertion::Inserted);
+        assert_eq!(store.insert(&token(3, 1), Names::MayRepeat).unwrap(), Insertion::DigestSpent);
+        assert_eq!(store.insert(&token(3, 4), Names::MayRepeat).unwrap(), Insertion::Inserted);
     }
 
     #[derive(Clone, Debug)]
@@ -158,12 +168,14 @@ mod embedded {
                 match step {
                     Step::Insert(id, digest) => {
                         let record = token(id, digest);
-                        prop_assert_eq!(real.insert(&record).unwrap(), model.insert(&record).unwrap());
+                        prop_assert_eq!(real.insert(&record, Names::MayRepeat).unwrap(), model.insert(&record, Names::MayRepeat).unwrap());
                     }
                     Step::Update(id, digest) => {
                         let mut record = token(id, digest);
                         record.name.push_str(" renamed");
-                        prop_assert_eq!(real.update(&record).unwrap(), model.update(&record).unwrap());
+                        let before = model.get(record.id).unwrap().unwrap_or_else(|| token(id, digest));
+                        let expected = model.update(&before, &record, Names::MayRepeat).unwrap();
+                        prop_assert_eq!(real.update(&before, &record, Names::MayRepeat).unwrap(), expected);
                     }
                     Step::Delete(id, refuse) => {
                         let id = token(id, 0).id;
@@ -190,8 +202,9 @@ mod embedded {
         let folder = tempfile::tempdir().unwrap();
         for store in [&open(folder.path()) as &dyn Store, &MemoryStore::new()] {
             let outcomes: Vec<Insertion> = thread::scope(|scope| {
-                let all: Vec<_> =
-                    (0..8).map(|id| scope.spawn(move || store.insert(&token(id, 1)).unwrap())).collect();
+                let all: Vec<_> = (0..8)
+                    .map(|id| scope.spawn(move || store.insert(&token(id, 1), Names::MayRepeat).unwrap()))
+                    .collect();
                 all.into_iter().map(|one| one.join().unwrap()).collect()
             });
             let inserted = outcomes.iter().filter(|outcome| **outcome == Insertion::Inserted).count();
@@ -230,7 +243,7 @@ mod embedded {
                  stop the other one, or give this one a data folder of its own"
             )
         );
-        assert_eq!(first.insert(&token(1, 1)).unwrap(), Insertion::Inserted);
+        assert_eq!(first.insert(&token(1, 1), Names::MayRepeat).unwrap(), Insertion::Inserted);
         drop(first);
         assert_eq!(all(&open(folder.path())).unwrap(), [token(1, 1)]);
     }
@@ -243,7 +256,7 @@ mod embedded {
         let second = || process::part(part, folder.path()).unwrap().output().unwrap();
         let said = String::from_utf8(second().stdout).unwrap();
         assert!(said.contains("is in use: one process at a time may open it"), "{said}");
-        assert_eq!(first.insert(&token(1, 1)).unwrap(), Insertion::Inserted);
+        assert_eq!(first.insert(&token(1, 1), Names::MayRepeat).unwrap(), Insertion::Inserted);
         drop(first);
         let said = String::from_utf8(second().stdout).unwrap();
         assert!(said.contains("1 tokens"), "{said}");
@@ -361,7 +374,7 @@ mod embedded {
         let (crashed, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fill(crashed.path(), 19);
         let store = open(crashed.path());
-        assert_eq!(store.insert(&token(20, 20)).unwrap(), Insertion::Inserted);
+        assert_eq!(store.insert(&token(20, 20), Names::MayRepeat).unwrap(), Insertion::Inserted);
         // What a killed process leaves is what the file holds while the store is open.
         fs::copy(crashed.path().join(FILE_NAME), folder.path().join(FILE_NAME)).unwrap();
         damage(folder.path(), 19);

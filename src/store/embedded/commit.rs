@@ -1,9 +1,10 @@
 //! Changes as one transaction, and whether one that failed is in the file all the same.
 
 use super::queue::{Change, Outcome};
-use super::{COMMITS_KEY, DIGESTS, META, Opened, Place, SPENT, TOKENS, row};
-use crate::store::{AfterDelete, StoreError};
-use crate::token::TokenDigest;
+use super::{COMMITS_KEY, DIGESTS, FORMAT, FORMAT_KEY, META, Opened, Place, SPENT, TOKENS, USES, row, uses};
+use crate::store::usage::{TokenUse, Usage};
+use crate::store::{AfterDelete, Names, StoreError};
+use crate::token::{TokenId, TokenRecord};
 use redb::{ReadableDatabase, ReadableTable};
 
 /// A commit that is being made: its number, and what came of its changes if it is.
@@ -30,6 +31,7 @@ impl Opened {
                     tokens: transaction.open_table(TOKENS)?,
                     digests: transaction.open_table(DIGESTS)?,
                     spent: transaction.open_table(SPENT)?,
+                    uses: transaction.open_table(USES)?,
                 };
                 changes.iter().map(|change| tables.apply(change)).collect()
             };
@@ -71,6 +73,8 @@ fn count_commit(transaction: &redb::WriteTransaction) -> Result<u64, redb::Error
     let mut meta = transaction.open_table(META)?;
     let number = meta.get(COMMITS_KEY)?.map_or(0, |number| number.value()).saturating_add(1);
     meta.insert(COMMITS_KEY, number)?;
+    // What this version writes the version before cannot read, and must say so.
+    meta.insert(FORMAT_KEY, FORMAT)?;
     Ok(number)
 }
 
@@ -79,50 +83,119 @@ struct Tables<'a> {
     tokens: redb::Table<'a, u64, &'static [u8]>,
     digests: redb::Table<'a, &'static [u8; 32], u64>,
     spent: redb::Table<'a, &'static [u8; 32], ()>,
+    uses: redb::Table<'a, u64, &'static [u8]>,
 }
 
 impl Tables<'_> {
     fn apply(&mut self, change: &Change) -> Result<Outcome, redb::Error> {
         match change {
-            Change::Insert { id, digest, row } => self.insert(id.get(), digest, row),
-            Change::Update { id, digest, row } => self.update(id.get(), digest, row),
+            Change::Insert { record, names } => self.insert(record, *names),
+            Change::Update { before, after, names } => self.update(before, after, *names),
             Change::Delete { id, after } => self.delete(id.get(), *after),
+            Change::AddUses(uses) => self.add_uses(uses),
         }
     }
 
-    fn insert(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
-        if self.tokens.get(id)?.is_some() {
+    fn insert(&mut self, record: &TokenRecord, names: Names) -> Result<Outcome, redb::Error> {
+        if self.tokens.get(record.id.get())?.is_some() {
             return Ok(Outcome::IdTaken);
         }
-        if self.digests.get(digest.as_bytes())?.is_some() {
-            return Ok(Outcome::DigestTaken);
+        for digest in record.digests() {
+            if self.digests.get(digest.as_bytes())?.is_some() {
+                return Ok(Outcome::DigestTaken);
+            }
+            if self.spent.get(digest.as_bytes())?.is_some() {
+                return Ok(Outcome::DigestSpent);
+            }
         }
-        if self.spent.get(digest.as_bytes())?.is_some() {
-            return Ok(Outcome::DigestSpent);
+        if names == Names::Unique && self.has_name(&record.name)? {
+            return Ok(Outcome::NameTaken);
         }
-        self.tokens.insert(id, row)?;
-        self.digests.insert(digest.as_bytes(), id)?;
+        self.put(record)?;
         Ok(Outcome::Done)
     }
 
-    fn update(&mut self, id: u64, digest: &TokenDigest, row: &[u8]) -> Result<Outcome, redb::Error> {
-        let kept = self.digests.get(digest.as_bytes())?.map(|kept| kept.value());
-        if kept != Some(id) {
-            return Ok(Outcome::Missing);
+    fn update(
+        &mut self,
+        before: &TokenRecord,
+        after: &TokenRecord,
+        names: Names,
+    ) -> Result<Outcome, redb::Error> {
+        let id = after.id.get();
+        match self.kept(id)? {
+            None => return Ok(Outcome::Missing),
+            Some(kept) if kept != *before => return Ok(Outcome::Conflict),
+            Some(_) => {}
         }
-        self.tokens.insert(id, row)?;
+        for digest in after.digests() {
+            let holder = self.digests.get(digest.as_bytes())?.map(|holder| holder.value());
+            if holder.is_some_and(|holder| holder != id) || self.spent.get(digest.as_bytes())?.is_some() {
+                return Ok(Outcome::DigestTaken);
+            }
+        }
+        if names == Names::Unique && before.name != after.name && self.has_name(&after.name)? {
+            return Ok(Outcome::NameTaken);
+        }
+        for digest in before.digests() {
+            self.digests.remove(digest.as_bytes())?;
+        }
+        self.put(after)?;
         Ok(Outcome::Done)
     }
 
     fn delete(&mut self, id: u64, after: AfterDelete) -> Result<Outcome, redb::Error> {
-        let Some(digest) = self.tokens.remove(id)?.map(|row| row::decode(id, row.value())) else {
-            return Ok(Outcome::Missing);
-        };
-        let digest = digest.map_err(redb::Error::Corrupted)?.digest;
-        self.digests.remove(digest.as_bytes())?;
-        if after == AfterDelete::RefuseDigest {
-            self.spent.insert(digest.as_bytes(), ())?;
+        let Some(record) = self.kept(id)? else { return Ok(Outcome::Missing) };
+        self.tokens.remove(id)?;
+        self.uses.remove(id)?;
+        for digest in record.digests() {
+            self.digests.remove(digest.as_bytes())?;
+            if after == AfterDelete::RefuseDigest {
+                self.spent.insert(digest.as_bytes(), ())?;
+            }
         }
         Ok(Outcome::Done)
+    }
+
+    fn add_uses(&mut self, uses: &[TokenUse]) -> Result<Outcome, redb::Error> {
+        for TokenUse { id, usage } in uses {
+            if self.tokens.get(id.get())?.is_none() {
+                continue;
+            }
+            let sum = match self.used(*id)? {
+                Some(kept) => kept.plus(usage),
+                None => usage.clone(),
+            };
+            self.uses.insert(id.get(), uses::encode(&sum).as_slice())?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn put(&mut self, record: &TokenRecord) -> Result<(), redb::Error> {
+        let id = record.id.get();
+        self.tokens.insert(id, row::encode(record).as_slice())?;
+        for digest in record.digests() {
+            self.digests.insert(digest.as_bytes(), id)?;
+        }
+        Ok(())
+    }
+
+    fn kept(&self, id: u64) -> Result<Option<TokenRecord>, redb::Error> {
+        let row = self.tokens.get(id)?;
+        row.map(|row| row::decode(id, row.value()).map_err(redb::Error::Corrupted)).transpose()
+    }
+
+    fn used(&self, id: TokenId) -> Result<Option<Usage>, redb::Error> {
+        let row = self.uses.get(id.get())?;
+        row.map(|row| uses::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
+    }
+
+    fn has_name(&self, name: &str) -> Result<bool, redb::Error> {
+        for row in self.tokens.iter()? {
+            let (id, row) = row?;
+            if row::decode(id.value(), row.value()).map_err(redb::Error::Corrupted)?.name == name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

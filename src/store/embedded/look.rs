@@ -43,8 +43,8 @@ pub fn find_token(folder: &Path, id: TokenId) -> Result<Option<TokenRecord>, Sto
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store as _;
     use crate::store::embedded::EmbeddedStore;
+    use crate::store::{Names, Store as _};
     use crate::time::Timestamp;
     use crate::token::{Secret, SecretKind, TokenOrigin};
     use std::fs;
@@ -60,6 +60,8 @@ mod tests {
             description: None,
             roles: Vec::new(),
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: Timestamp::EPOCH,
             updated: Timestamp::EPOCH,
             expires: None,
@@ -71,7 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&record).unwrap(), crate::store::Insertion::Inserted);
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
         assert!(matches!(find_token(folder.path(), record.id), Err(StoreError::InUse { .. })));
         drop(store);
 
@@ -89,7 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&record).unwrap(), crate::store::Insertion::Inserted);
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
         // The file as it is while the store is open is the file that a killed process leaves.
         let left = tempfile::tempdir().unwrap();
         fs::copy(folder.path().join(FILE_NAME), left.path().join(FILE_NAME)).unwrap();

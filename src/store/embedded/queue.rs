@@ -1,7 +1,8 @@
 //! Many writers, one commit: whoever comes first commits for all who wait.
 
-use crate::store::{AfterDelete, StoreError};
-use crate::token::{TokenDigest, TokenId};
+use crate::store::usage::TokenUse;
+use crate::store::{AfterDelete, Names, StoreError};
+use crate::token::{TokenId, TokenRecord};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
@@ -14,9 +15,10 @@ const BATCH_MAX: usize = 512;
 /// A change that waits to be committed.
 #[derive(Debug)]
 pub(super) enum Change {
-    Insert { id: TokenId, digest: TokenDigest, row: Vec<u8> },
-    Update { id: TokenId, digest: TokenDigest, row: Vec<u8> },
+    Insert { record: Box<TokenRecord>, names: Names },
+    Update { before: Box<TokenRecord>, after: Box<TokenRecord>, names: Names },
     Delete { id: TokenId, after: AfterDelete },
+    AddUses(Vec<TokenUse>),
 }
 
 /// What came of a change.
@@ -25,12 +27,16 @@ pub(super) enum Outcome {
     Done,
     /// An insertion met a token with its id.
     IdTaken,
-    /// An insertion met a token with its digest.
+    /// Another token has a digest that this one would have.
     DigestTaken,
-    /// An insertion met a spent digest.
+    /// A digest that the token would have is spent.
     DigestSpent,
+    /// Another token has the name, which must not repeat.
+    NameTaken,
     /// There is no token to update or delete.
     Missing,
+    /// The token to update is another one by now.
+    Conflict,
 }
 
 /// The changes that wait, and whether somebody is committing.
@@ -167,7 +173,9 @@ mod tests {
     fn number(change: &Change) -> u64 {
         match change {
             Change::Delete { id, .. } => id.get() - TokenId::MIN,
-            Change::Insert { .. } | Change::Update { .. } => panic!("only deletions here"),
+            Change::Insert { .. } | Change::Update { .. } | Change::AddUses(_) => {
+                panic!("only deletions here")
+            }
         }
     }
 

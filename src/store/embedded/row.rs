@@ -1,20 +1,19 @@
 //! How one token is written: a version, then its fields in order, numbers little-endian, texts with their length.
 
 use crate::time::Timestamp;
-use crate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use crate::token::{FormerSecret, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 
 /// The version of the encoding, its first byte.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before: without what comes after the roles.
+const VERSION_WITHOUT_STATE: u8 = 1;
 
 /// Writes all of a token but its id, which is the key.
 pub(super) fn encode(record: &TokenRecord) -> Vec<u8> {
     let mut row = Vec::with_capacity(128);
     row.push(VERSION);
     row.extend_from_slice(record.digest.as_bytes());
-    row.push(match record.kind {
-        SecretKind::Generated => 0,
-        SecretKind::Chosen => 1,
-    });
+    row.push(kind_byte(record.kind));
     row.push(match record.origin {
         TokenOrigin::Api => 0,
         TokenOrigin::Bootstrap => 1,
@@ -35,80 +34,114 @@ pub(super) fn encode(record: &TokenRecord) -> Vec<u8> {
     }
     put_length(&mut row, record.roles.len());
     record.roles.iter().for_each(|role| put_text(&mut row, role.as_str()));
+    row.push(u8::from(record.disabled.is_some()));
+    if let Some(disabled) = record.disabled {
+        row.extend_from_slice(&disabled.as_millis().to_le_bytes());
+    }
+    row.push(u8::from(record.former.is_some()));
+    if let Some(former) = record.former {
+        row.extend_from_slice(former.digest.as_bytes());
+        row.push(kind_byte(former.kind));
+        row.extend_from_slice(&former.expires.as_millis().to_le_bytes());
+    }
     row
 }
 
 /// Reads a token; the error says what does not fit.
 pub(super) fn decode(id: u64, row: &[u8]) -> Result<TokenRecord, String> {
     let mut reader = Reader(row);
-    let read = |reader: &mut Reader<'_>| -> Option<TokenRecord> {
-        Some(TokenRecord {
-            id: TokenId::new(id)?,
-            digest: TokenDigest::from_bytes(reader.array()?),
-            kind: match reader.byte()? {
-                0 => SecretKind::Generated,
-                1 => SecretKind::Chosen,
-                _ => return None,
-            },
-            origin: match reader.byte()? {
-                0 => TokenOrigin::Api,
-                1 => TokenOrigin::Bootstrap,
-                2 => TokenOrigin::Declared,
-                _ => return None,
-            },
-            created: reader.time()?,
-            updated: reader.time()?,
-            expires: reader.optional(Reader::time)?,
-            name: reader.text()?.to_owned(),
-            description: reader.optional(|reader| reader.text().map(str::to_owned))?,
-            dedicated_subject: reader.optional(|reader| reader.text().map(str::to_owned))?,
-            roles: reader.roles()?,
-        })
-    };
-    match reader.byte() {
-        Some(VERSION) => {}
+    let has_state = match reader.byte() {
+        Some(VERSION) => true,
+        Some(VERSION_WITHOUT_STATE) => false,
         Some(other) => return Err(format!("the row of token {id} has the unknown version {other}")),
         None => return Err(format!("the row of token {id} is empty")),
-    }
-    match read(&mut reader) {
+    };
+    match reader.record(id, has_state) {
         Some(record) if reader.0.is_empty() => Ok(record),
         Some(_) | None => Err(format!("the row of token {id} cannot be read")),
     }
 }
 
-fn put_length(row: &mut Vec<u8>, length: usize) {
+const fn kind_byte(kind: SecretKind) -> u8 {
+    match kind {
+        SecretKind::Generated => 0,
+        SecretKind::Chosen => 1,
+    }
+}
+
+pub(super) fn put_length(row: &mut Vec<u8>, length: usize) {
     // What has four billion bytes was refused long before it came here.
     row.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-fn put_text(row: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(row: &mut Vec<u8>, text: &str) {
     put_length(row, text.len());
     row.extend_from_slice(text.as_bytes());
 }
 
 /// What is left to read of a row; every method is `None` when too little is left.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
+    fn record(&mut self, id: u64, has_state: bool) -> Option<TokenRecord> {
+        Some(TokenRecord {
+            id: TokenId::new(id)?,
+            digest: TokenDigest::from_bytes(self.array()?),
+            kind: self.kind()?,
+            origin: match self.byte()? {
+                0 => TokenOrigin::Api,
+                1 => TokenOrigin::Bootstrap,
+                2 => TokenOrigin::Declared,
+                _ => return None,
+            },
+            created: self.time()?,
+            updated: self.time()?,
+            expires: self.optional(Reader::time)?,
+            name: self.text()?.to_owned(),
+            description: self.optional(|reader| reader.text().map(str::to_owned))?,
+            dedicated_subject: self.optional(|reader| reader.text().map(str::to_owned))?,
+            roles: self.roles()?,
+            disabled: if has_state { self.optional(Reader::time)? } else { None },
+            former: if has_state { self.optional(Reader::former)? } else { None },
+        })
+    }
+
+    fn former(&mut self) -> Option<FormerSecret> {
+        let (digest, kind) = (TokenDigest::from_bytes(self.array()?), self.kind()?);
+        Some(FormerSecret { digest, kind, expires: self.time()? })
+    }
+
+    fn kind(&mut self) -> Option<SecretKind> {
+        match self.byte()? {
+            0 => Some(SecretKind::Generated),
+            1 => Some(SecretKind::Chosen),
+            _ => None,
+        }
+    }
+
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
-    fn time(&mut self) -> Option<Timestamp> {
+    pub(super) fn time(&mut self) -> Option<Timestamp> {
         self.array().map(|bytes| Timestamp::from_millis(i64::from_le_bytes(bytes)))
     }
 
-    fn length(&mut self) -> Option<usize> {
+    pub(super) fn number(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn length(&mut self) -> Option<usize> {
         usize::try_from(u32::from_le_bytes(self.array()?)).ok()
     }
 
-    fn text(&mut self) -> Option<&'a str> {
+    pub(super) fn text(&mut self) -> Option<&'a str> {
         let length = self.length()?;
         let (head, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -141,25 +174,46 @@ mod tests {
         let times = (any::<i64>(), any::<i64>(), proptest::option::of(any::<i64>()));
         let roles = proptest::collection::vec("[a-z]{1,20}", 0..5);
         let keys = (TokenId::MIN..=TokenId::MAX, any::<[u8; 32]>());
-        (keys, enums, texts, times, roles).prop_map(|(keys, enums, texts, times, roles)| TokenRecord {
-            id: TokenId::new(keys.0).unwrap(),
-            digest: TokenDigest::from_bytes(keys.1),
-            kind: if enums.0 { SecretKind::Generated } else { SecretKind::Chosen },
-            origin: [TokenOrigin::Api, TokenOrigin::Bootstrap, TokenOrigin::Declared][usize::from(enums.1)],
-            name: texts.0,
-            description: texts.1,
-            dedicated_subject: texts.2,
-            created: Timestamp::from_millis(times.0),
-            updated: Timestamp::from_millis(times.1),
-            expires: times.2.map(Timestamp::from_millis),
-            roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
-        })
+        let former = proptest::option::of((any::<[u8; 32]>(), any::<bool>(), any::<i64>()));
+        let state = (proptest::option::of(any::<i64>()), former);
+        let kind = |is_generated| if is_generated { SecretKind::Generated } else { SecretKind::Chosen };
+        (keys, enums, texts, times, roles, state).prop_map(
+            move |(keys, enums, texts, times, roles, state)| TokenRecord {
+                id: TokenId::new(keys.0).unwrap(),
+                digest: TokenDigest::from_bytes(keys.1),
+                kind: kind(enums.0),
+                origin: [TokenOrigin::Api, TokenOrigin::Bootstrap, TokenOrigin::Declared]
+                    [usize::from(enums.1)],
+                name: texts.0,
+                description: texts.1,
+                dedicated_subject: texts.2,
+                created: Timestamp::from_millis(times.0),
+                updated: Timestamp::from_millis(times.1),
+                expires: times.2.map(Timestamp::from_millis),
+                roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
+                disabled: state.0.map(Timestamp::from_millis),
+                former: state.1.map(|(digest, is_generated, expires)| FormerSecret {
+                    digest: TokenDigest::from_bytes(digest),
+                    kind: kind(is_generated),
+                    expires: Timestamp::from_millis(expires),
+                }),
+            },
+        )
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(record in records()) {
             let row = encode(&record);
+            prop_assert_eq!(decode(record.id.get(), &row), Ok(record));
+        }
+
+        #[test]
+        fn row_of_the_version_before_is_read(record in records()) {
+            let record = TokenRecord { disabled: None, former: None, ..record };
+            let mut row = encode(&record);
+            row.truncate(row.len() - 2);
+            row[0] = VERSION_WITHOUT_STATE;
             prop_assert_eq!(decode(record.id.get(), &row), Ok(record));
         }
 

@@ -4,7 +4,7 @@
 //! to hold after the kill; of what was only tried, all or nothing.
 
 use rolegate::store::embedded::EmbeddedStore;
-use rolegate::store::{AfterDelete, Insertion, Store};
+use rolegate::store::{AfterDelete, Insertion, Names, Store};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 use std::collections::{BTreeMap, BTreeSet};
@@ -219,7 +219,7 @@ impl StoreClients {
                 say(&format!("done delete {id}"))?;
             } else if let Some(id) = self.new_id() {
                 say(&format!("try create {id}"))?;
-                match self.store.insert(&record(id))? {
+                match self.store.insert(&record(id), Names::MayRepeat)? {
                     Insertion::Inserted => {}
                     other => return Err(format!("{id} was not created: {other:?}").into()),
                 }
@@ -252,6 +252,8 @@ fn record(id: TokenId) -> TokenRecord {
         description: id.get().is_multiple_of(2).then(|| "x".repeat(usize::from(digest[0]))),
         roles: RoleName::parse("guest").into_iter().collect(),
         dedicated_subject: None,
+        disabled: None,
+        former: None,
         created: time,
         updated: time,
         expires: id.get().is_multiple_of(3).then_some(time),

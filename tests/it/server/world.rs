@@ -8,7 +8,7 @@ use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Malformed, Request};
 use rolegate::server::{Limits, Observe, Server};
 use rolegate::store::memory::MemoryStore;
-use rolegate::store::{Insertion, Store as _};
+use rolegate::store::{Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
 use std::io::Write;
@@ -243,11 +243,13 @@ pub(super) fn add_token(store: &MemoryStore, role: &str, expires: Option<Timesta
         description: None,
         roles: vec![RoleName::parse(role).unwrap()],
         dedicated_subject: None,
+        disabled: None,
+        former: None,
         created,
         updated: created,
         expires,
     };
-    assert_eq!(store.insert(&record).unwrap(), Insertion::Inserted);
+    assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
     token
 }
 

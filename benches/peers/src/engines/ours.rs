@@ -7,8 +7,8 @@ use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine};
 use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::Credential;
-use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
+use rolegate::store::{Names, Store as _};
 use rolegate::token::{Principal, RoleName, Secret, SecretKind, TokenId, TokenName, TokenOrigin, TokenRecord};
 use rolegate::{CanonicalPath, Timestamp};
 use std::collections::HashMap;
@@ -76,11 +76,13 @@ pub fn authenticate_and_authorize(rules: &[Rule], requests: &[Request]) -> Outco
             description: None,
             roles: vec![RoleName::parse(name)?],
             dedicated_subject: None,
+            disabled: None,
+            former: None,
             created: Timestamp::EPOCH,
             updated: Timestamp::EPOCH,
             expires: None,
         };
-        let _ = store.insert(&record)?;
+        let _ = store.insert(&record, Names::MayRepeat)?;
     }
     let engine = Engine::open(Box::new(store), Box::new(MemoryAudit::new()), load(rules)?, Timestamp::EPOCH)?;
     let prepared = prepared(requests, &secrets)?;
