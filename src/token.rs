@@ -1,5 +1,8 @@
 //! Tokens: the secret that is shown once, the digest that is kept, and who a live token is.
 
+#[cfg(feature = "cli")]
+pub mod candidates;
+
 use crate::time::Timestamp;
 use rand::{TryRng, rngs::SysRng};
 use sha2::{Digest as _, Sha256};

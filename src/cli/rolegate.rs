@@ -7,6 +7,7 @@ mod show;
 mod policies;
 mod watch;
 mod policy;
+mod token;
 mod reload;
 mod shadow;
 mod serve;
@@ -19,6 +20,7 @@ use serve::ServeArguments;
 use settings::{ConfigArguments, Surroundings};
 use std::ffi::OsString;
 use std::io;
+use token::TokenCommand;
 
 /// Everything went as it should.
 const DONE: u8 = 0;
@@ -55,6 +57,9 @@ enum Command {
     /// Look at the policies
     #[command(subcommand, after_help = EXIT_CODES)]
     Policy(PolicyCommand),
+    /// Work on tokens
+    #[command(subcommand, after_help = token::EXIT_CODES)]
+    Token(TokenCommand),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions {
@@ -120,6 +125,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
         // A server whose first lines nobody could read has served all the same.
         Command::Serve(arguments) => return serve::run(&arguments, surroundings, &mut console),
         Command::Policy(command) => policy::run(&command, surroundings, &mut console),
+        Command::Token(command) => token::run(&command, surroundings, &mut console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "rolegate", &mut script);

@@ -5,6 +5,7 @@ mod policy_test;
 mod reload;
 #[cfg(unix)]
 mod shadow;
+mod token_scan;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
