@@ -28,6 +28,8 @@ pub mod decision;
 pub(crate) mod yaml;
 
 // parts
+#[cfg(any(feature = "embedded", feature = "server"))]
+pub(crate) mod batch;
 pub mod policy;
 pub mod store;
 pub mod tokens;

@@ -9,36 +9,34 @@ pub use verify::{Verified, VerifyError, verify};
 
 use self::line::{Link, Tail};
 use super::{Audit, AuditEntry, AuditError};
+use crate::batch::Batches;
 use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The longest line; whatever is read back is read up to this length.
 pub const LINE_MAX_BYTES: usize = 256 * 1024;
 const FILE_MODE: u32 = 0o600;
+/// The most entries that are written together.
+const BATCH_MAX: usize = 128;
 
 /// An audit log in a file that only grows. One process at a time writes it.
 #[derive(Debug)]
 pub struct FileAudit {
     path: PathBuf,
+    /// Entries without their links. Those that wait together are written and synced together.
+    batches: Batches<Vec<u8>, Result<(), AuditError>>,
+    /// Held by whoever writes a batch, and by nobody else.
     writer: Mutex<Writer>,
-    /// How many entries are on disk for certain, by the count of [`Writer::written`].
-    synced: Mutex<u64>,
 }
 
 #[derive(Debug)]
 struct Writer {
-    file: Arc<LockedFile>,
+    file: LockedFile,
     /// Where the file ends; `None` when a write failed and the file has to be looked at again.
     tail: Option<Tail>,
-    /// How many entries this process has written.
-    written: u64,
-    /// How many syncs failed. What was written before such a failure is not on disk for certain, and a later
-    /// sync that succeeds does not change that.
-    failures: u64,
 }
 
 /// A file that no other process writes as long as it is open here.
@@ -54,55 +52,51 @@ impl FileAudit {
     /// something else.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         let (file, tail) = open_log(path)?;
-        let writer = Writer { file: Arc::new(file), tail: Some(tail), written: 0, failures: 0 };
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), synced: Mutex::new(0) })
+        let writer = Mutex::new(Writer { file, tail: Some(tail) });
+        Ok(Self { path: path.to_owned(), batches: Batches::new(BATCH_MAX), writer })
     }
 
-    /// Appends the entry; gives its number in this process and the count of failures so far.
-    fn append(&self, entry: &AuditEntry<'_>) -> Result<(u64, u64), AuditError> {
+    /// Appends the entries and syncs them; the answer of each says whether it is on disk.
+    fn write(&self, bodies: &[&Vec<u8>]) -> Vec<Result<(), AuditError>> {
+        let mut lengths = Vec::new();
+        let written = self.write_batch(bodies, &mut lengths);
+        let answer = |at| match (&written, lengths.iter().find(|(too_long, _)| *too_long == at)) {
+            (Err(error), _) => Err(copy(error)),
+            (Ok(()), Some((_, length))) => {
+                Err(AuditError::TooLong { length: *length, limit: LINE_MAX_BYTES })
+            }
+            (Ok(()), None) => Ok(()),
+        };
+        (0..bodies.len()).map(answer).collect()
+    }
+
+    /// Notes which entries are too long, with their lengths; all others are written, or none.
+    fn write_batch(&self, bodies: &[&Vec<u8>], too_long: &mut Vec<(usize, usize)>) -> Result<(), AuditError> {
         let writer = &mut *self.writer.lock();
         if !writer.file.is_at(&self.path) {
             writer.go_on_in(open_log(&self.path)?, &self.path);
         }
-        let tail = match writer.tail {
+        let before = match writer.tail {
             Some(tail) => tail,
             None => read_tail(&writer.file.0, &self.path)?,
         };
-        let (bytes, after) = line::append(entry, tail).map_err(|source| self.io("write", source))?;
-        if bytes.len() > LINE_MAX_BYTES {
-            return Err(AuditError::TooLong { length: bytes.len(), limit: LINE_MAX_BYTES });
+        let (mut bytes, mut after) = (Vec::new(), before);
+        for (at, body) in bodies.iter().enumerate() {
+            match line::append(&mut bytes, body, after) {
+                Ok(tail) => after = tail,
+                Err(length) => too_long.push((at, length)),
+            }
         }
+        let length = writer.file.0.metadata().map_err(|source| self.io("write", source))?.len();
         writer.tail = None;
-        (&writer.file.0).write_all(&bytes).map_err(|source| self.io("write", source))?;
-        writer.tail = Some(after);
-        writer.written += 1;
-        Ok((writer.written, writer.failures))
-    }
-
-    /// Waits until the entry with this number is on disk. One sync serves all entries written before it.
-    fn sync(&self, number: u64, failures: u64) -> Result<(), AuditError> {
-        let mut synced = self.synced.lock();
-        let (written, file) = {
-            let writer = self.writer.lock();
-            if writer.failures != failures {
-                let source = io::Error::other("a sync of other entries failed meanwhile");
-                return Err(self.io("write", source));
-            }
-            (writer.written, Arc::clone(&writer.file))
+        let written = (&writer.file.0).write_all(&bytes).and_then(|()| writer.file.0.sync_data());
+        writer.tail = match &written {
+            Ok(()) => Some(after),
+            // After a failed sync nobody knows what of it is on disk, and a later sync that succeeds says nothing of it.
+            // What comes next is written in its place, so that the chain has no hole after a loss of power.
+            Err(_) => writer.file.0.set_len(length).ok().map(|()| before),
         };
-        if *synced >= number {
-            return Ok(());
-        }
-        match file.0.sync_data() {
-            Ok(()) => {
-                *synced = written;
-                Ok(())
-            }
-            Err(source) => {
-                self.writer.lock().failures += 1;
-                Err(self.io("write", source))
-            }
-        }
+        written.map_err(|source| self.io("write", source))
     }
 
     fn io(&self, action: &'static str, source: io::Error) -> AuditError {
@@ -113,17 +107,13 @@ impl FileAudit {
 impl Writer {
     /// Leaves the old file, which was moved or removed: an entry in it might be in no log that anybody finds.
     fn go_on_in(&mut self, (file, tail): (LockedFile, Tail), path: &Path) {
-        // Nobody syncs the old file from now on, and some of its entries may still wait for that.
-        if self.file.0.sync_data().is_err() {
-            self.failures += 1;
-        }
         let before = self.tail.or_else(|| read_tail(&self.file.0, path).ok());
         self.tail = Some(match before {
             // A new file follows from the old one, so that both are one chain.
             Some(before) if tail == Tail::default() => Tail { is_torn: false, ..before },
             _ => tail,
         });
-        self.file = Arc::new(file);
+        self.file = file;
     }
 }
 
@@ -145,8 +135,26 @@ impl Drop for LockedFile {
 
 impl Audit for FileAudit {
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
-        let (number, failures) = self.append(entry)?;
-        self.sync(number, failures)
+        let body = line::body(entry).map_err(|source| self.io("write", source))?;
+        let answer = self.batches.submit(body, |bodies| self.write(bodies));
+        answer.unwrap_or_else(|| Err(AuditError::Other("an entry got no answer".into())))
+    }
+}
+
+/// The same error for another of those who waited for one write.
+fn copy(error: &AuditError) -> AuditError {
+    match error {
+        AuditError::Io { action, path, source } => {
+            let source = match source.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(source.kind(), source.to_string()),
+            };
+            AuditError::Io { action, path: path.clone(), source }
+        }
+        AuditError::InUse { path } => AuditError::InUse { path: path.clone() },
+        AuditError::Foreign { path, what } => AuditError::Foreign { path: path.clone(), what },
+        AuditError::TooLong { length, limit } => AuditError::TooLong { length: *length, limit: *limit },
+        AuditError::Other(cause) => AuditError::Other(cause.to_string().into()),
     }
 }
 
@@ -466,17 +474,6 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_wait_for_a_sync_when_the_log_is_moved_are_on_disk_or_refused() {
-        let (folder, path) = place();
-        let audit = FileAudit::open(&path).unwrap();
-        let (first, failures) = audit.append(&started()).unwrap();
-        fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
-        let (second, _) = audit.append(&started()).unwrap();
-        assert!(audit.sync(first, failures).is_ok() && audit.sync(second, failures).is_ok());
-        assert_eq!(*audit.synced.lock(), 2);
-    }
-
-    #[test]
     fn many_writers_leave_one_chain() {
         let (_folder, path) = place();
         let audit = FileAudit::open(&path).unwrap();
@@ -540,16 +537,5 @@ mod tests {
         audit.writer.lock().tail = None;
         audit.record(&started()).unwrap();
         assert_eq!(verify(&path).unwrap(), Verified { entries: 2, first: 1, torn: 1 });
-    }
-
-    #[test]
-    fn entries_written_before_a_failed_sync_are_not_acknowledged() {
-        let (_folder, path) = place();
-        let audit = FileAudit::open(&path).unwrap();
-        let (number, failures) = audit.append(&started()).unwrap();
-        audit.writer.lock().failures += 1;
-        assert!(audit.sync(number, failures).is_err());
-        audit.record(&started()).unwrap();
-        assert!(audit.sync(number, failures).is_err());
     }
 }

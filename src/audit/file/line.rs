@@ -1,5 +1,6 @@
 //! One entry as one line of JSON.
 
+use super::LINE_MAX_BYTES;
 use crate::audit::{Actor, AuditEntry, AuditEvent};
 use crate::token::{RoleName, TokenOrigin, TokenRecord};
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,9 @@ pub(super) struct Link {
     pub(super) prev: String,
 }
 
+/// All of a line but its link.
 #[derive(Serialize)]
 struct Line<'a> {
-    seq: u64,
-    prev: String,
     time: String,
     event: &'static str,
     actor: ActorLine<'a>,
@@ -72,18 +72,33 @@ struct TokenLine<'a> {
     expires: Option<String>,
 }
 
-/// The bytes that continue a log by this entry, and where it ends then.
-pub(super) fn append(entry: &AuditEntry<'_>, tail: Tail) -> io::Result<(Vec<u8>, Tail)> {
-    let line = Line::of(entry, tail);
+/// An entry without its link, which is known when it is its turn to be written.
+pub(super) fn body(entry: &AuditEntry<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(512);
-    if tail.is_torn {
-        bytes.push(b'\n');
+    Line::of(entry).serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Visible))?;
+    Ok(bytes)
+}
+
+/// Continues a log that ends so by this entry, and gives where it ends then. When the line would have more than
+/// [`LINE_MAX_BYTES`], nothing is added, and the error is its length.
+pub(super) fn append(log: &mut Vec<u8>, body: &[u8], tail: Tail) -> Result<Tail, usize> {
+    let seq = tail.seq.saturating_add(1);
+    let link = format!("{{\"seq\":{seq},\"prev\":\"{}\",", hex(&tail.prev));
+    let body = body.strip_prefix(b"{").unwrap_or(body);
+    // The ends of this line and of a torn one before it count.
+    let length = link.len() + body.len() + 1 + usize::from(tail.is_torn);
+    if length > LINE_MAX_BYTES {
+        return Err(length);
     }
-    let start = bytes.len();
-    line.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Visible))?;
-    let prev = digest(bytes.get(start..).unwrap_or_default());
-    bytes.push(b'\n');
-    Ok((bytes, Tail { seq: line.seq, prev, is_torn: false }))
+    if tail.is_torn {
+        log.push(b'\n');
+    }
+    let start = log.len();
+    log.extend_from_slice(link.as_bytes());
+    log.extend_from_slice(body);
+    let prev = digest(log.get(start..).unwrap_or_default());
+    log.push(b'\n');
+    Ok(Tail { seq, prev, is_torn: false })
 }
 
 /// What the next line names this one by.
@@ -108,10 +123,8 @@ impl Link {
 }
 
 impl<'a> Line<'a> {
-    fn of(entry: &AuditEntry<'a>, tail: Tail) -> Self {
+    fn of(entry: &AuditEntry<'a>) -> Self {
         Self {
-            seq: tail.seq.saturating_add(1),
-            prev: hex(&tail.prev),
             time: entry.at.to_string(),
             event: entry.event.name(),
             actor: match entry.actor {

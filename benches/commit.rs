@@ -1,0 +1,243 @@
+//! What group commit gains: tokens created a second by 64 creators at once against one alone, through the engine and
+//! through the HTTP server, with the embedded store and the audit log on disk. Every creation is durable in both before
+//! it counts.
+//!
+//! `cargo bench --bench commit`; with `-- --only engine` or `-- --only http` for one of both.
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use rolegate::CanonicalPath;
+use rolegate::audit::file::{FileAudit, verify};
+use rolegate::bootstrap::{BootstrapBlock, Provision};
+use rolegate::engine::{Answer, Engine, NewToken, Permit};
+use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
+use rolegate::request::{Credential, Request};
+use rolegate::server::Server;
+use rolegate::store::Store as _;
+use rolegate::store::embedded::EmbeddedStore;
+use rolegate::time::Timestamp;
+use rolegate::token::{RoleName, Secret};
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Write as _, stdout};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+
+const POLICY: &str = include_str!("../policies/stackstate.rhai");
+const ADMIN: &str = "the-admin-token-of-this-benchmark-run";
+const CREATORS: usize = 64;
+/// One creator and all of them are measured in turn, this many times; the medians are compared.
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
+/// How much faster all creators have to be than one.
+const LIMIT: f64 = 10.0;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// An engine over files, and where they are.
+struct World {
+    engine: Arc<Engine>,
+    folder: tempfile::TempDir,
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--test") {
+        // `cargo test --benches` only wants to know that this starts.
+        return Ok(());
+    }
+    let only = arguments.iter().position(|argument| argument == "--only").map(|at| arguments.get(at + 1));
+    let wanted = |part| only.flatten().is_none_or(|only| only == part);
+    writeln!(stdout(), "one append and its fdatasync: {:.2} ms, median of 201", sync_ms()?)?;
+    if wanted("engine") {
+        let world = World::new()?;
+        compare("engine", |creators| world.by_engine(creators))?;
+        world.check()?;
+    }
+    if wanted("http") {
+        let world = World::new()?;
+        let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let address = world.serve(&servers)?;
+        compare("http", |creators| clients.block_on(by_http(address, creators)))?;
+        drop(servers);
+        world.check()?;
+    }
+    Ok(())
+}
+
+/// Measures one creator and all of them in turn, and prints the medians and their ratio.
+fn compare(part: &str, measure: impl Fn(usize) -> Outcome<f64>) -> Outcome<()> {
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 1..=ROUNDS {
+        for (creators, rates) in [1, CREATORS].into_iter().zip(&mut rates) {
+            rates.push(measure(creators)?);
+        }
+        let [one, all] = rates.each_ref().map(|rates| rates.last().copied().unwrap_or_default());
+        writeln!(
+            stdout(),
+            "{part} round {round}/{ROUNDS}: 1 creator {one:6.0}/s  {CREATORS} creators {all:6.0}/s"
+        )?;
+    }
+    let [one, all] = rates.map(median);
+    let ratio = all / one;
+    writeln!(stdout(), "\ntokens created by {part}, medians of {ROUNDS} rounds")?;
+    writeln!(stdout(), "{:>3} creator   {one:6.0}/s", 1)?;
+    writeln!(stdout(), "{CREATORS:>3} creators  {all:6.0}/s")?;
+    writeln!(stdout(), "ratio        {ratio:6.1}    (limit {LIMIT})\n")?;
+    Ok(())
+}
+
+impl World {
+    fn new() -> Outcome<Self> {
+        // In the target folder: what is temporary elsewhere may lie in memory, where nothing is synced.
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let source = Source { name: Arc::from("policies/stackstate.rhai"), text: POLICY.to_owned() };
+        let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+        let store = EmbeddedStore::open(folder.path())?;
+        let audit = FileAudit::open(&folder.path().join("audit.jsonl"))?;
+        let engine = Engine::open(Box::new(store), Box::new(audit), policies, now())?;
+        let (secret, kind) = Secret::parse(ADMIN)?;
+        let roles = vec![RoleName::parse("stackstate-admin")?];
+        let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
+        engine.provision(&Provision { bootstrap, declared: Vec::new() }, now())?;
+        Ok(Self { engine: Arc::new(engine), folder })
+    }
+
+    fn permit(&self) -> Outcome<Permit> {
+        let path = CanonicalPath::parse("/api/security/tokens")?;
+        let mut parts = Request::new(http::Method::POST, path).into_parts();
+        parts.credential = Credential::read(ADMIN);
+        match self.engine.check(&Request::from(parts), now()) {
+            Answer::Permitted(permit) => Ok(permit),
+            other => Err(format!("the administrator is not permitted: {other:?}").into()),
+        }
+    }
+
+    /// Tokens created a second by so many threads.
+    fn by_engine(&self, creators: usize) -> Outcome<f64> {
+        let permit = self.permit()?;
+        let new = NewToken {
+            name: "ci".to_owned(),
+            roles: vec![RoleName::parse("stackstate-guest")?],
+            ..NewToken::default()
+        };
+        let started = Instant::now();
+        let end = started + ROUND;
+        let create = || -> Outcome<u32> {
+            let mut created = 0;
+            while Instant::now() < end {
+                self.engine.create(&permit, new.clone(), now())?;
+                created += 1;
+            }
+            Ok(created)
+        };
+        let created = thread::scope(|scope| {
+            let creators: Vec<_> = (0..creators).map(|_| scope.spawn(create)).collect();
+            creators
+                .into_iter()
+                .map(|creator| creator.join().map_err(|_| "a creator panicked")?)
+                .sum::<Outcome<u32>>()
+        })?;
+        Ok(f64::from(created) / started.elapsed().as_secs_f64())
+    }
+
+    fn serve(&self, runtime: &Runtime) -> Outcome<SocketAddr> {
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(Server::new(Arc::clone(&self.engine)).run(listener, std::future::pending()));
+        Ok(address)
+    }
+
+    /// What was counted is in the files: as many tokens, and an entry for each of them.
+    fn check(self) -> Outcome<()> {
+        let kept = self.engine.token_count();
+        drop(self.engine);
+        let mut stored = 0;
+        EmbeddedStore::open(self.folder.path())?.load(&mut |_| stored += 1)?;
+        let entries = usize::try_from(verify(&self.folder.path().join("audit.jsonl"))?.entries)?;
+        // The start has an entry too.
+        if stored != kept || entries != kept + 1 {
+            return Err(
+                format!("{kept} tokens, but {stored} in the store and {entries} audit entries").into()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Tokens created a second over so many connections.
+async fn by_http(address: SocketAddr, creators: usize) -> Outcome<f64> {
+    let started = Instant::now();
+    let clients: Vec<_> = (0..creators).map(|_| tokio::spawn(client(address, started + ROUND))).collect();
+    let mut created = 0_u32;
+    for client in clients {
+        created += client.await??;
+    }
+    Ok(f64::from(created) / started.elapsed().as_secs_f64())
+}
+
+async fn client(address: SocketAddr, end: Instant) -> io::Result<u32> {
+    const BODY: &str = r#"{"name":"ci","roles":["stackstate-guest"]}"#;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let request = format!(
+        "POST /api/security/tokens HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {ADMIN}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let mut buffer = vec![0; 4096];
+    let mut created = 0;
+    while Instant::now() < end {
+        stream.write_all(request.as_bytes()).await?;
+        let mut filled = 0;
+        while !is_whole(buffer.get(..filled).unwrap_or_default())? {
+            match stream.read(buffer.get_mut(filled..).unwrap_or_default()).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
+            }
+        }
+        created += 1;
+    }
+    Ok(created)
+}
+
+/// Whether the answer has arrived whole. An answer that is no success ends the run.
+fn is_whole(answer: &[u8]) -> io::Result<bool> {
+    let text = std::str::from_utf8(answer).map_err(io::Error::other)?;
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(io::Error::other(text.to_owned()));
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    });
+    Ok(length.is_some_and(|length: usize| body.len() >= length))
+}
+
+/// What the disk takes for the least that a durable entry needs.
+fn sync_ms() -> Outcome<f64> {
+    let mut file = tempfile::tempfile_in(Path::new(env!("CARGO_TARGET_TMPDIR")))?;
+    let append = |file: &mut File| -> io::Result<f64> {
+        let started = Instant::now();
+        file.write_all(&[b'x'; 256])?;
+        file.sync_data()?;
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    };
+    Ok(median((0..201).map(|_| append(&mut file)).collect::<io::Result<_>>()?))
+}
+
+fn now() -> Timestamp {
+    Timestamp::from(SystemTime::now())
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
