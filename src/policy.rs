@@ -22,6 +22,7 @@ pub mod space;
 mod table;
 pub mod opening;
 pub mod warn;
+pub mod within;
 
 pub use access::{Access, Match, Reach};
 pub use compile::ROUTES_MAX;

@@ -53,6 +53,10 @@ pub(crate) struct Fingerprint {
     pub(crate) asks_params: bool,
     /// The roles that it can ask for.
     pub(crate) asked: AskedRoles,
+    /// Whether it can ask which token it is: for its id, name, creation or roles.
+    pub(crate) asks_token: bool,
+    /// Whether it can ask for anything but roles.
+    pub(crate) asks_more: bool,
 }
 
 /// The roles that a condition can ask for.

@@ -7,7 +7,7 @@ mod claims;
 mod cover;
 mod point;
 mod subjects;
-mod words;
+pub(super) mod words;
 
 use super::PolicySet;
 use super::declaration::Subject;
@@ -17,6 +17,8 @@ use super::space::{SpaceError, marked_classes};
 use crate::decision::RuleId;
 use crate::path::CanonicalPath;
 use crate::request::MethodSet;
+use crate::token::RoleName;
+pub(super) use claims::Said;
 use claims::{Claims, OLD};
 use cover::Cover;
 use point::{Active, Finding};
@@ -97,7 +99,9 @@ impl PolicySet {
     /// # Errors
     /// When wildcards overlap in more ways than are looked at; see [`super::space::CLASSES_MAX`].
     pub fn diff(&self, new: &Self, progress: Progress<'_>) -> Result<Diff, DiffError> {
-        Comparison::new(self, new, progress).map(|comparison| comparison.into_diff())
+        let subjects = Subjects::new(self, new);
+        let claims = Claims::new(&subjects, self, new);
+        Comparison::new(subjects, claims, [self, new], progress).map(Comparison::into_diff)
     }
 
     /// What `new` opens that this policy set does not; empty when it opens nothing. A conditional change counts
@@ -109,6 +113,25 @@ impl PolicySet {
         let diff = self.diff(new, &mut |_, _| {})?;
         let regions = diff.regions.into_iter().filter(|region| region.change.is_gain());
         Ok(regions.map(|region| Gain { region }).collect())
+    }
+}
+
+impl PolicySet {
+    /// What one token may do and another may not, about whom these rules are. `shifted` are the roles that one of
+    /// them holds and the other does not.
+    pub(super) fn beyond_rules(
+        &self,
+        one: &[Said<'_>],
+        other: &[Said<'_>],
+        shifted: BTreeSet<RoleName>,
+    ) -> Result<impl Iterator<Item = Region>, DiffError> {
+        let subjects = Subjects::pair(shifted);
+        let claims = Claims::between(&subjects, other, one);
+        let comparison = Comparison::new(subjects, claims, [self, self], &mut |_, _| {})?;
+        let regions = comparison.into_diff().regions.into_iter();
+        // What the one may beside other roles is what a token with those roles may.
+        let is_more = |region: &Region| region.change.is_gain() && region.change != Change::WithOtherRoles;
+        Ok(regions.filter(is_more))
     }
 }
 
@@ -168,11 +191,15 @@ struct Comparison {
 type Shared = (Change, Pattern, Vec<Pattern>, MethodSet);
 
 impl Comparison {
-    fn new(old: &PolicySet, new: &PolicySet, progress: Progress<'_>) -> Result<Self, DiffError> {
-        let subjects = Subjects::new(old, new);
-        let claims = Claims::new(&subjects, old, new);
+    fn new(
+        subjects: Subjects,
+        claims: Claims,
+        sides: [&PolicySet; 2],
+        progress: Progress<'_>,
+    ) -> Result<Self, DiffError> {
         let classes = marked_classes(claims.marked_patterns()).map_err(|reason| {
             let (side, rule) = claims.first.get(reason.number).copied().unwrap_or_default();
+            let [old, new] = sides;
             let policies = if side == OLD { old } else { new };
             let rule = policies.rule(RuleId(rule));
             let location = rule.map_or_else(Location::whole, |rule| rule.location.clone());

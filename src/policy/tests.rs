@@ -20,8 +20,13 @@ impl Condition for Fixed {
     }
 
     fn fingerprint(&self) -> &Fingerprint {
-        static ALL: Fingerprint =
-            Fingerprint { digest: [0; 32], asks_params: false, asked: AskedRoles::Nothing };
+        static ALL: Fingerprint = Fingerprint {
+            digest: [0; 32],
+            asks_params: false,
+            asked: AskedRoles::Nothing,
+            asks_token: true,
+            asks_more: true,
+        };
         &ALL
     }
 }

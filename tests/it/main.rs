@@ -23,6 +23,7 @@ mod policy_fuzz;
 #[cfg(feature = "cli")]
 mod policy_routes;
 mod policy_warnings;
+mod policy_within;
 #[cfg(feature = "embedded")]
 mod process;
 #[cfg(feature = "cli")]

@@ -1,6 +1,6 @@
 //! What both policy sets say, route by route, in a form in which the one can be compared with the other.
 
-use super::super::declaration::{AskedRoles, Effect};
+use super::super::declaration::{AskedRoles, Effect, Fingerprint};
 use super::super::pattern::{Pattern, Route, Segment};
 use super::super::{PolicySet, Rule};
 use super::subjects::{SubjectSet, Subjects};
@@ -12,6 +12,16 @@ use std::sync::Arc;
 /// The policy sets by their numbers.
 pub(super) const OLD: usize = 0;
 pub(super) const NEW: usize = 1;
+
+/// A rule that has a say.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Said<'r> {
+    /// Its place in its policy set.
+    pub(in super::super) number: u32,
+    pub(in super::super) rule: &'r Rule,
+    /// Whether its condition, if it has one, is open. Otherwise the rule stands as if it had none.
+    pub(in super::super) is_open: bool,
+}
 
 /// One route of one rule.
 #[derive(Clone, Debug)]
@@ -87,7 +97,7 @@ struct Collector {
     uses: Vec<Uses>,
     holders: Numbers<SubjectSet>,
     conditions: Numbers<ConditionKey>,
-    asked: Vec<AskedRoles>,
+    prints: Vec<Fingerprint>,
 }
 
 impl Claims {
@@ -96,11 +106,31 @@ impl Claims {
         for (side, policies) in [(OLD, old), (NEW, new)] {
             for (number, rule) in (0..).zip(policies.rules()) {
                 let holders = subjects.of_rule(side, rule);
-                collector.add_rule(side, number, rule, holders);
+                collector.add_rule(side, &Said { number, rule, is_open: true }, holders);
             }
         }
+        Self::of(collector, subjects)
+    }
+
+    /// The claims of two sides, all of which are about every subject; as changed count those alone by which the new
+    /// side can gain something.
+    pub(super) fn between(subjects: &Subjects, old: &[Said<'_>], new: &[Said<'_>]) -> Self {
+        let mut collector = Collector::default();
+        for (side, said) in [(OLD, old), (NEW, new)] {
+            said.iter().for_each(|said| collector.add_rule(side, said, subjects.of(|_| true)));
+        }
+        let mut claims = Self::of(collector, subjects);
+        // Nothing is gained where the old side alone allows, or the new one alone denies.
+        for claim in &mut claims.all {
+            let can_gain = matches!((claim.side, claim.effect), (OLD, Effect::Deny) | (NEW, Effect::Allow));
+            claim.is_changed &= can_gain;
+        }
+        claims
+    }
+
+    fn of(mut collector: Collector, subjects: &Subjects) -> Self {
         let shifted: Vec<SubjectSet> =
-            collector.asked.iter().map(|asked| subjects.shifted_for(asked)).collect();
+            collector.prints.iter().map(|print| subjects.shifted_for(print)).collect();
         collector.mark_changes(&shifted);
         Self {
             all: collector.claims,
@@ -123,7 +153,8 @@ impl Claims {
 }
 
 impl Collector {
-    fn add_rule(&mut self, side: usize, number: u32, rule: &Rule, holders: SubjectSet) {
+    fn add_rule(&mut self, side: usize, said: &Said<'_>, holders: SubjectSet) {
+        let Said { number, rule, is_open } = *said;
         let holders = self.holders.of(holders);
         let mut except: Vec<(u32, MethodSet)> = Vec::new();
         for route in &rule.except {
@@ -138,7 +169,7 @@ impl Collector {
         let except: Arc<[_]> = except.into();
         for route in &rule.routes {
             let pattern = self.pattern(route, side, number);
-            let condition = self.condition(rule, route);
+            let condition = if is_open { self.condition(rule, route) } else { None };
             let (effect, methods) = (rule.effect, route.methods);
             if let Some(uses) = self.uses.get_mut(pattern as usize) {
                 uses.claims.push(u32::try_from(self.claims.len()).unwrap_or(u32::MAX));
@@ -178,8 +209,8 @@ impl Collector {
         let parameters = if print.asks_params { route.pattern.parameters() } else { Vec::new() };
         let key = ConditionKey { digest: print.digest, parameters, asked: print.asked.clone() };
         let number = self.conditions.of(key);
-        if self.asked.len() <= number as usize {
-            self.asked.push(print.asked.clone());
+        if self.prints.len() <= number as usize {
+            self.prints.push(print.clone());
         }
         Some(number)
     }

@@ -1,6 +1,6 @@
 //! Everybody whom two policy sets can treat in different ways: no token, any token, and each role of either.
 
-use super::super::declaration::{AskedRoles, Subject};
+use super::super::declaration::{AskedRoles, Fingerprint, Subject};
 use super::super::{PolicySet, Rule};
 use crate::token::RoleName;
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ pub(super) struct Subjects {
     shifted: Vec<BTreeSet<RoleName>>,
     /// Of each policy set, whom rules about each of its roles are about.
     holders: [Vec<(RoleName, SubjectSet)>; 2],
+    /// Whether a subject is another token on the other side, with another id and another name.
+    are_other_tokens: bool,
 }
 
 impl SubjectSet {
@@ -61,8 +63,8 @@ impl Subjects {
         let roles: Vec<RoleName> = names.into_iter().cloned().collect();
         let fixed = [Subject::Anyone, Subject::Authenticated];
         let all: Vec<Subject> = fixed.into_iter().chain(roles.iter().cloned().map(Subject::Role)).collect();
-        let mut subjects =
-            Self { shifted: vec![BTreeSet::new(); all.len()], all, holders: Default::default() };
+        let shifted = vec![BTreeSet::new(); all.len()];
+        let mut subjects = Self { shifted, all, holders: Default::default(), are_other_tokens: false };
         subjects.holders = [old, new].map(|policies| subjects.holders_in(policies));
         for (at, role) in (2..).zip(&roles) {
             let [old_held, new_held] = [old, new].map(|policies| policies.held_by(role));
@@ -71,6 +73,16 @@ impl Subjects {
             }
         }
         subjects
+    }
+
+    /// One subject, which is another token on the other side and holds these roles on one side alone.
+    pub(super) fn pair(shifted: BTreeSet<RoleName>) -> Self {
+        Self {
+            all: vec![Subject::Authenticated],
+            shifted: vec![shifted],
+            holders: Default::default(),
+            are_other_tokens: true,
+        }
     }
 
     pub(super) fn into_all(self) -> Vec<Subject> {
@@ -118,15 +130,15 @@ impl Subjects {
         }
     }
 
-    /// For whom a condition that asks for these roles can answer differently in either policy set.
-    pub(super) fn shifted_for(&self, asked: &AskedRoles) -> SubjectSet {
-        self.of(|at| {
-            self.shifted.get(at).is_some_and(|shifted| match asked {
-                AskedRoles::Nothing => false,
-                AskedRoles::Roles(roles) => shifted.iter().any(|role| roles.contains(role.as_str())),
-                AskedRoles::Anything => !shifted.is_empty(),
-            })
-        })
+    /// For whom such a condition can answer differently on either side.
+    pub(super) fn shifted_for(&self, print: &Fingerprint) -> SubjectSet {
+        let is_shifted = |shifted: &BTreeSet<RoleName>| match &print.asked {
+            _ if self.are_other_tokens && print.asks_token => true,
+            AskedRoles::Nothing => false,
+            AskedRoles::Roles(roles) => shifted.iter().any(|role| roles.contains(role.as_str())),
+            AskedRoles::Anything => !shifted.is_empty(),
+        };
+        self.of(|at| self.shifted.get(at).is_some_and(is_shifted))
     }
 
     fn holders_in(&self, policies: &PolicySet) -> Vec<(RoleName, SubjectSet)> {

@@ -1,6 +1,7 @@
 //! Changes in words.
 
 use super::super::declaration::Subject;
+use super::super::pattern::Pattern;
 use super::{Change, Diff, Region};
 use crate::request::MethodSet;
 use std::fmt::Write as _;
@@ -56,17 +57,22 @@ impl Diff {
 impl Region {
     /// The methods and paths, as rules write them.
     pub fn route(&self) -> String {
-        let mut route = format!("{} {}", methods(self.methods), self.pattern);
-        for (at, except) in self.except.iter().enumerate() {
-            let _ = write!(route, "{} {except}", if at == 0 { " except" } else { "," });
-        }
-        route
+        route(self.methods, &self.pattern, &self.except)
     }
 
     /// A request that the change is about.
     pub fn request(&self) -> String {
         format!("{} {}", self.methods.names().next().unwrap_or("GET"), self.witness)
     }
+}
+
+/// Methods and paths, as rules write them.
+pub(in super::super) fn route(with: MethodSet, pattern: &Pattern, except: &[Pattern]) -> String {
+    let mut route = format!("{} {pattern}", methods(with));
+    for (at, except) in except.iter().enumerate() {
+        let _ = write!(route, "{} {except}", if at == 0 { " except" } else { "," });
+    }
+    route
 }
 
 /// `ANY`, or the list of methods.

@@ -33,6 +33,8 @@ struct Print<'a> {
     digest: Digest,
     asks_params: bool,
     asked: AskedRoles,
+    asks_token: bool,
+    asks_more: bool,
     has_functions: bool,
 }
 
@@ -71,6 +73,8 @@ impl Prints {
             digest: Digest::default(),
             asks_params: false,
             asked: AskedRoles::Nothing,
+            asks_token: false,
+            asks_more: false,
             has_functions: false,
         };
         match given_closure(call).filter(|_| name.starts_with(ANONYMOUS)) {
@@ -91,6 +95,9 @@ impl Print<'_> {
                 // name is a hash of it.
                 name.hash(&mut self.digest);
                 self.note_name(name);
+                if name.starts_with(ANONYMOUS) {
+                    self.note_anything();
+                }
                 self.add_functions();
             }
         }
@@ -98,11 +105,20 @@ impl Print<'_> {
 
     /// Notes what can be asked for by a function of this name, with arguments that are not known.
     fn note_name(&mut self, name: &str) {
-        let is_caller = CALLERS.contains(&name);
-        self.asks_params |= name == "param" || is_caller;
-        if name == "has_role" || is_caller {
+        self.asks_more = true;
+        self.asks_params |= name == "param";
+        self.asks_token |= name == "token";
+        if name == "has_role" {
             self.asked = AskedRoles::Anything;
         }
+        if CALLERS.contains(&name) {
+            self.note_anything();
+        }
+    }
+
+    fn note_anything(&mut self) {
+        (self.asks_params, self.asks_token, self.asks_more) = (true, true, true);
+        self.asked = AskedRoles::Anything;
     }
 
     fn add_closure(&mut self, words: &[Word], parameter: Option<&str>) {
@@ -124,8 +140,10 @@ impl Print<'_> {
         words.len().hash(&mut self.digest);
         let mut calls_functions = false;
         let mut rest = words.clone();
+        let mut before = None;
         while let Some(token) = rest.next() {
             token.hash(&mut self.digest);
+            let is_member = matches!(before.replace(token), Some(Token::Period | Token::Elvis));
             let (Token::Identifier(name) | Token::Reserved(name)) = token else { continue };
             let name = name.as_str();
             // A variable of such a name is read as a copy; a request is the same when it is copied.
@@ -140,6 +158,8 @@ impl Print<'_> {
                     Some(Token::StringConstant(role)),
                     Some(Token::RightParen),
                 ) => self.asked.add(role.as_str()),
+                // The request itself tells nothing.
+                _ if parameter == Some(name) && !is_member => {}
                 _ => self.note_name(name),
             }
         }
@@ -150,6 +170,7 @@ impl Print<'_> {
 
     fn add_values(&mut self, values: &[Dynamic]) {
         values.len().hash(&mut self.digest);
+        self.asks_more |= !values.is_empty();
         for value in values {
             self.add_value(value);
         }
@@ -178,7 +199,8 @@ impl Print<'_> {
 
     fn finish(self) -> Fingerprint {
         let digest = self.digest.0.finalize().into();
-        Fingerprint { digest, asks_params: self.asks_params, asked: self.asked }
+        let Self { asks_params, asked, asks_token, asks_more, .. } = self;
+        Fingerprint { digest, asks_params, asked, asks_token, asks_more }
     }
 }
 
@@ -451,6 +473,38 @@ mod tests {
         assert_eq!(only(by_function).asked, roles(&["a"]));
         assert!(condition("|request| request.param(\"x\") == \"a\"").asks_params);
         assert!(!condition("|request| request.path == \"/a\"").asks_params);
+    }
+
+    #[test]
+    fn condition_that_can_ask_for_the_token_or_for_more_than_roles_is_known_as_such() {
+        let asks = |closure: &str| {
+            let print = condition(closure);
+            (print.asks_token, print.asks_more)
+        };
+        for closure in
+            ["|r| true", "|r| r.has_role(\"a\") && !r.has_role(\"a\")", "|token| token.has_role(\"a\")"]
+        {
+            assert_eq!(asks(closure), (false, false), "{closure}");
+        }
+        for closure in [
+            "|r| r.method == \"GET\"",
+            "|method| method.method == \"GET\"",
+            "|r| r.has_role(r.path)",
+            "|r| { let x = 1; x == 1 }",
+            "|time| time?.time == 1",
+        ] {
+            assert_eq!(asks(closure), (false, true), "{closure}");
+        }
+        for closure in [
+            "|r| r.token == ()",
+            "|token| token.token == ()",
+            "|r| `${r.token.name}` == \"\"",
+            "|r| Fn(\"f\").call(r)",
+        ] {
+            assert_eq!(asks(closure), (true, true), "{closure}");
+        }
+        let captures = only("let c = true; open(\"GET /x\").when(|r| c);");
+        assert_eq!((captures.asks_token, captures.asks_more), (false, true));
     }
 
     #[test]
