@@ -1,11 +1,12 @@
 //! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
 
 mod change;
+mod lifecycle;
 mod replace;
+mod turns;
 
-pub use change::{
-    CommitError, CreateError, CreatedToken, DeleteError, NewToken, ProvisionError, Provisioned,
-};
+pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
+pub use lifecycle::{GRACE_MAX, TokenChanges};
 pub use replace::ReplaceError;
 
 use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};
@@ -38,6 +39,7 @@ pub struct Engine {
     /// Shared by the changes that are under way. A deletion asks for it alone before it returns: then every
     /// change has ended that its token began while it was live.
     under_way: RwLock<()>,
+    turns: turns::Turns,
     /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
     replacing: Mutex<()>,
     decision_series: u32,
@@ -143,6 +145,7 @@ impl Engine {
             store,
             audit,
             under_way: RwLock::new(()),
+            turns: turns::Turns::default(),
             replacing: Mutex::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! Changes to tokens. Each is audited, then stored, then in force, then answered; whatever fails on the
 //! way refuses the change.
 
+use super::lifecycle::GRACE_MAX;
 use super::{Engine, Permit};
 use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
 use crate::bootstrap::{Asked, BOOTSTRAP_NAME, Notice, PlanError, Provision, Step, plan};
@@ -28,6 +29,8 @@ pub struct NewToken {
     pub expires: Option<Timestamp>,
     /// A subject that exists for this token alone.
     pub dedicated_subject: Option<String>,
+    /// Whether the name must be that of no other token.
+    pub unique: bool,
 }
 
 /// A token that has just been created: the only moment at which its secret is known.
@@ -39,16 +42,32 @@ pub struct CreatedToken {
     pub secret: Secret,
 }
 
-/// Why a token is not created.
+/// Why a token is not created, changed or deleted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum CreateError {
+pub enum ChangeError {
     /// The request was permitted to nobody in particular.
     #[error("tokens are changed by holders of a token only, and the request carries none")]
     Anonymous,
     /// The token that the request was permitted to is no longer live.
-    #[error("the token of the request was deleted or has expired meanwhile")]
+    #[error("the token of the request was deleted, switched off or has expired meanwhile")]
     Revoked,
+    /// There is no token with this id.
+    #[error("no service token has the id {0}")]
+    Unknown(TokenId),
+    /// The configuration says what the token is.
+    #[error(
+        "the token {id} (`{name}`) is ruled by the configuration of the server: change it there, and start again"
+    )]
+    Configured {
+        /// The token.
+        id: TokenId,
+        /// Its name.
+        name: String,
+    },
+    /// The token has expired, which nothing undoes.
+    #[error("the token {0} has expired and can only be deleted: create another one")]
+    Expired(TokenId),
     /// A text is too long, or has control characters.
     #[error("the {field} has more than {NAME_MAX_BYTES} bytes, or a control character")]
     Text {
@@ -68,7 +87,19 @@ pub enum CreateError {
     },
     /// The token would have expired already.
     #[error("the expiry date lies in the past")]
-    Expired,
+    ExpiryPast,
+    /// A secret would live on for longer than it may.
+    #[error("a secret lives on for at most {} days after its rotation", GRACE_MAX.as_secs() / 86_400)]
+    Grace,
+    /// Another token has the name, and names were not to repeat.
+    #[error("another service token has the name `{name}`")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Other processes changed the token again and again.
+    #[error("the token {0} was changed by somebody else meanwhile: look at it, and try again")]
+    Conflict(TokenId),
     /// No free id or no randomness.
     #[error("cannot make a token: {0}")]
     Generate(String),
@@ -77,22 +108,16 @@ pub enum CreateError {
     Commit(#[from] CommitError),
 }
 
-/// Why a token is not deleted.
+/// Why a token is not told of.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DeleteError {
-    /// The request was permitted to nobody in particular.
-    #[error("tokens are changed by holders of a token only, and the request carries none")]
-    Anonymous,
-    /// The token that the request was permitted to is no longer live.
-    #[error("the token of the request was deleted or has expired meanwhile")]
-    Revoked,
+pub enum ReadError {
     /// There is no token with this id.
     #[error("no service token has the id {0}")]
     Unknown(TokenId),
-    /// The change cannot be audited or stored.
+    /// The store cannot be read.
     #[error(transparent)]
-    Commit(#[from] CommitError),
+    Store(#[from] StoreError),
 }
 
 /// What became of a configured token. Shown, it is one line for the operator.
@@ -141,24 +166,22 @@ impl Engine {
         permit: &Permit,
         new: NewToken,
         now: Timestamp,
-    ) -> Result<CreatedToken, CreateError> {
-        let Some(principal) = permit.principal() else { return Err(CreateError::Anonymous) };
+    ) -> Result<CreatedToken, ChangeError> {
         let _under_way = self.under_way.read();
-        // The permit may be as old as a client takes to send a body.
-        if !self.tokens.is_live(principal.id, now) {
-            return Err(CreateError::Revoked);
-        }
-        refuse_bad(&new, &self.policies(), now)?;
-        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
+        let by = By { actor: self.changer(permit, now)?, permit: Some(permit), at: now };
+        let names = if new.unique { Names::Unique } else { Names::MayRepeat };
         for _ in 0..ID_DRAWS_MAX {
-            let secret = Secret::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
-            let id = TokenId::generate().map_err(|error| CreateError::Generate(error.to_string()))?;
+            let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
+            let id = TokenId::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
             let record = new.clone().into_record(id, &secret, now);
-            if self.commit(&Step::Create(record.clone()), Names::MayRepeat, by)? == Outcome::Done {
-                return Ok(CreatedToken { record, secret });
+            check_new(&record, &self.policies(), now)?;
+            match self.commit(&Step::Create(record.clone()), names, by)? {
+                Changed::Done => return Ok(CreatedToken { record, secret }),
+                Changed::NameTaken => return Err(ChangeError::NameTaken { name: record.name }),
+                _ => {}
             }
         }
-        Err(CreateError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
+        Err(ChangeError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
     }
 
     /// Deletes a token. When this returns, nobody authenticates by it any more, and no change is under way that
@@ -166,7 +189,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such token, or the change cannot be audited or stored.
-    pub fn delete(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), DeleteError> {
+    pub fn delete(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), ChangeError> {
         let deleted = self.delete_by(permit, id, now);
         self.wait_for_changes();
         deleted
@@ -188,13 +211,13 @@ impl Engine {
             let outcome =
                 self.commit(&step, Names::MayRepeat, By { actor: Actor::Program, permit: None, at: now })?;
             report.push(match (outcome, step) {
-                (Outcome::DigestTaken, Step::Create(record)) => {
+                (Changed::DigestTaken, Step::Create(record)) => {
                     Provisioned::Noted(Notice::CreatedElsewhere(record))
                 }
-                (Outcome::DigestSpent, Step::Create(record)) => {
+                (Changed::DigestSpent, Step::Create(record)) => {
                     Provisioned::Noted(Notice::Deleted(Asked::of(&record)))
                 }
-                (Outcome::IdTaken, _) => return Err(ProvisionError::IdTaken),
+                (Changed::IdTaken, _) => return Err(ProvisionError::IdTaken),
                 (_, step) => Provisioned::Changed(step),
             });
         }
@@ -203,33 +226,40 @@ impl Engine {
         Ok(report)
     }
 
-    fn delete_by(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), DeleteError> {
-        let Some(principal) = permit.principal() else { return Err(DeleteError::Anonymous) };
+    fn delete_by(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), ChangeError> {
         let _under_way = self.under_way.read();
-        if !self.tokens.is_live(principal.id, now) {
-            return Err(DeleteError::Revoked);
-        }
-        let Some(record) = self.tokens.get(id) else { return Err(DeleteError::Unknown(id)) };
+        let by = By { actor: self.changer(permit, now)?, permit: Some(permit), at: now };
+        let _turn = self.turns.take(id);
+        let record = self.store.get(id)?.ok_or(ChangeError::Unknown(id))?;
         // What the configuration asks for must not come back with the next start.
         let after = match record.origin {
             TokenOrigin::Bootstrap | TokenOrigin::Declared => AfterDelete::RefuseDigest,
             TokenOrigin::Api => AfterDelete::ForgetDigest,
         };
-        let by = By { actor: Actor::Principal(principal), permit: Some(permit), at: now };
         match self.commit(&Step::Delete(record, after), Names::MayRepeat, by)? {
-            Outcome::Done => Ok(()),
-            _ => Err(DeleteError::Unknown(id)),
+            Changed::Done => Ok(()),
+            _ => Err(ChangeError::Unknown(id)),
+        }
+    }
+
+    /// Who changes tokens by this permit, which may be as old as a client takes to send a body.
+    pub(super) fn changer<'p>(&self, permit: &'p Permit, now: Timestamp) -> Result<Actor<'p>, ChangeError> {
+        let principal = permit.principal().ok_or(ChangeError::Anonymous)?;
+        if self.tokens.is_live(principal.id, now) {
+            Ok(Actor::Principal(principal))
+        } else {
+            Err(ChangeError::Revoked)
         }
     }
 
     /// Returns when every change has ended that is under way now.
-    fn wait_for_changes(&self) {
+    pub(super) fn wait_for_changes(&self) {
         drop(self.under_way.write());
     }
 
     /// The one way to change a token: entry, store, index. An entry whose change did not happen is followed
     /// by one that says so.
-    fn commit(&self, step: &Step, names: Names, by: By<'_>) -> Result<Outcome, CommitError> {
+    pub(super) fn commit(&self, step: &Step, names: Names, by: By<'_>) -> Result<Changed, CommitError> {
         let (event, change, token) = match step {
             Step::Create(record) => (AuditEvent::TokenCreated(record), Change::Create, record),
             Step::Update { before, after } => {
@@ -239,16 +269,16 @@ impl Engine {
         };
         self.record(event, by)?;
         let stored = match step {
-            Step::Create(record) => self.store.insert(record, names).map(Outcome::from),
-            Step::Update { before, after } => self.store.update(before, after, names).map(Outcome::from),
-            Step::Delete(record, after) => self.store.delete(record.id, *after).map(Outcome::of_existing),
+            Step::Create(record) => self.store.insert(record, names).map(Changed::from),
+            Step::Update { before, after } => self.store.update(before, after, names).map(Changed::from),
+            Step::Delete(record, after) => self.store.delete(record.id, *after).map(Changed::of_existing),
         };
         match (&stored, step) {
-            (Ok(Outcome::Done), Step::Create(record)) => self.tokens.insert(record.clone()),
-            (Ok(Outcome::Done), Step::Update { after, .. }) => {
+            (Ok(Changed::Done), Step::Create(record)) => self.tokens.insert(record.clone()),
+            (Ok(Changed::Done), Step::Update { after, .. }) => {
                 self.tokens.update((**after).clone());
             }
-            (Ok(Outcome::Done | Outcome::Gone), Step::Delete(record, _)) => {
+            (Ok(Changed::Done | Changed::Gone), Step::Delete(record, _)) => {
                 self.tokens.remove(record.id);
             }
             (Ok(_) | Err(_), _) => {}
@@ -262,7 +292,7 @@ impl Engine {
                 return Err(error.into());
             }
         };
-        if outcome != Outcome::Done {
+        if outcome != Changed::Done {
             self.record(AuditEvent::ChangeFailed { change, token, reason: outcome.reason() }, by)?;
         }
         Ok(outcome)
@@ -282,15 +312,15 @@ impl Engine {
 
 /// Who changes a token, by which permit, and when.
 #[derive(Clone, Copy)]
-struct By<'a> {
-    actor: Actor<'a>,
-    permit: Option<&'a Permit>,
-    at: Timestamp,
+pub(super) struct By<'a> {
+    pub(super) actor: Actor<'a>,
+    pub(super) permit: Option<&'a Permit>,
+    pub(super) at: Timestamp,
 }
 
-/// What the store says of a change that it did not fail at.
+/// What became of a change that the store did not fail at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Changed {
     Done,
     IdTaken,
     DigestTaken,
@@ -312,7 +342,7 @@ pub enum CommitError {
     Store(#[from] StoreError),
 }
 
-impl Outcome {
+impl Changed {
     const fn of_existing(existed: bool) -> Self {
         if existed { Self::Done } else { Self::Gone }
     }
@@ -330,7 +360,7 @@ impl Outcome {
     }
 }
 
-impl From<Insertion> for Outcome {
+impl From<Insertion> for Changed {
     fn from(insertion: Insertion) -> Self {
         match insertion {
             Insertion::Inserted => Self::Done,
@@ -342,7 +372,7 @@ impl From<Insertion> for Outcome {
     }
 }
 
-impl From<Update> for Outcome {
+impl From<Update> for Changed {
     fn from(update: Update) -> Self {
         match update {
             Update::Done => Self::Done,
@@ -383,25 +413,30 @@ impl fmt::Display for Provisioned {
     }
 }
 
-fn refuse_bad(new: &NewToken, policies: &PolicySet, now: Timestamp) -> Result<(), CreateError> {
+/// Refuses what no token may be.
+pub(super) fn check_new(
+    record: &TokenRecord,
+    policies: &PolicySet,
+    now: Timestamp,
+) -> Result<(), ChangeError> {
     let texts = [
-        ("name", Some(&new.name)),
-        ("description", new.description.as_ref()),
-        ("dedicated subject", new.dedicated_subject.as_ref()),
+        ("name", Some(&record.name)),
+        ("description", record.description.as_ref()),
+        ("dedicated subject", record.dedicated_subject.as_ref()),
     ];
     for (field, text) in texts {
         if text.is_some_and(|text| text.len() > NAME_MAX_BYTES || text.chars().any(char::is_control)) {
-            return Err(CreateError::Text { field });
+            return Err(ChangeError::Text { field });
         }
     }
-    if new.roles.len() > ROLES_PER_TOKEN_MAX {
-        return Err(CreateError::TooManyRoles);
+    if record.roles.len() > ROLES_PER_TOKEN_MAX {
+        return Err(ChangeError::TooManyRoles);
     }
-    if let Some(role) = new.roles.iter().find(|role| !policies.has_role(role.as_str())) {
-        return Err(CreateError::UnknownRole { role: role.clone(), known: known_roles(policies) });
+    if let Some(role) = record.roles.iter().find(|role| !policies.has_role(role.as_str())) {
+        return Err(ChangeError::UnknownRole { role: role.clone(), known: known_roles(policies) });
     }
-    if new.expires.is_some_and(|expires| expires <= now) {
-        return Err(CreateError::Expired);
+    if record.is_expired(now) {
+        return Err(ChangeError::ExpiryPast);
     }
     Ok(())
 }
@@ -425,4 +460,10 @@ fn known_roles(policies: &PolicySet) -> String {
     let mut names: Vec<&str> = policies.roles().iter().map(RoleName::as_str).collect();
     names.sort_unstable();
     names.join(", ")
+}
+
+impl From<StoreError> for ChangeError {
+    fn from(error: StoreError) -> Self {
+        Self::Commit(error.into())
+    }
 }

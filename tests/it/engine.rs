@@ -3,9 +3,7 @@
 use parking_lot::Mutex;
 use rolegate::audit::{Audit, AuditEntry, AuditError, MemoryAudit, Recorded};
 use rolegate::bootstrap::{BootstrapBlock, Provision};
-use rolegate::engine::{
-    Answer, CommitError, CreateError, DeleteError, Engine, NewToken, Permit, ProvisionError,
-};
+use rolegate::engine::{Answer, ChangeError, CommitError, Engine, NewToken, Permit, ProvisionError};
 use rolegate::path::CanonicalPath;
 use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Credential, Request};
@@ -165,7 +163,7 @@ impl World {
         Ok((created.record.id, created.secret.expose().to_owned()))
     }
 
-    fn refusal(&self, new: NewToken) -> Result<CreateError, Box<dyn Error>> {
+    fn refusal(&self, new: NewToken) -> Result<ChangeError, Box<dyn Error>> {
         match self.engine.create(&self.admin()?, new, at(1)) {
             Ok(_) => Err("the token was created".into()),
             Err(error) => Ok(error),
@@ -243,7 +241,7 @@ fn deleted_token_is_challenged_from_then_on() -> Outcome {
     let Answer::Unauthenticated(challenge) = world.check(&secret, "GET", "/things", 2)? else { panic!() };
     assert_eq!(challenge.cause, Unauthenticated::Unknown);
     let again = world.engine.delete(&world.admin()?, id, at(3));
-    assert!(matches!(again, Err(DeleteError::Unknown(unknown)) if unknown == id));
+    assert!(matches!(again, Err(ChangeError::Unknown(unknown)) if unknown == id));
     Ok(())
 }
 
@@ -274,9 +272,9 @@ fn change_that_cannot_be_audited_is_refused() -> Outcome {
     let (id, secret) = world.create(reader())?;
     world.journal.take();
     world.journal.0.lock().audit_fails = true;
-    assert!(matches!(world.refusal(reader())?, CreateError::Commit(CommitError::Audit(_))));
+    assert!(matches!(world.refusal(reader())?, ChangeError::Commit(CommitError::Audit(_))));
     let deleted = world.engine.delete(&world.admin()?, id, at(2));
-    assert!(matches!(deleted, Err(DeleteError::Commit(CommitError::Audit(_)))));
+    assert!(matches!(deleted, Err(ChangeError::Commit(CommitError::Audit(_)))));
     assert!(world.journal.take().is_empty(), "the store was not asked");
     assert!(world.permit(&secret, "GET", "/things").is_ok(), "the token that could not be deleted lives on");
     assert_eq!(world.engine.token_count(), 2);
@@ -287,7 +285,7 @@ fn change_that_cannot_be_audited_is_refused() -> Outcome {
 fn change_that_cannot_be_stored_is_refused_and_the_audit_log_says_so() -> Outcome {
     let world = World::start()?;
     world.journal.0.lock().store_fails = true;
-    assert!(matches!(world.refusal(reader())?, CreateError::Commit(CommitError::Store(_))));
+    assert!(matches!(world.refusal(reader())?, ChangeError::Commit(CommitError::Store(_))));
     assert_eq!(world.engine.token_count(), 1);
     assert_eq!(names(&world.audit.entries()), ["started", "token_created", "token_created", "change_failed"]);
     Ok(())
@@ -299,19 +297,19 @@ fn token_outside_the_limits_is_refused_and_one_at_the_limits_is_created() -> Out
     let named = |name: String| NewToken { name, ..reader() };
     assert!(world.create(named("n".repeat(256))).is_ok());
     assert!(world.create(named(String::new())).is_ok());
-    assert!(matches!(world.refusal(named("n".repeat(257)))?, CreateError::Text { field: "name" }));
-    assert!(matches!(world.refusal(named("a\nb".to_owned()))?, CreateError::Text { .. }));
+    assert!(matches!(world.refusal(named("n".repeat(257)))?, ChangeError::Text { field: "name" }));
+    assert!(matches!(world.refusal(named("a\nb".to_owned()))?, ChangeError::Text { .. }));
 
     let with_roles = |count: usize| NewToken {
         roles: std::iter::repeat_n(reader().roles, count).flatten().collect(),
         ..reader()
     };
     assert!(world.create(with_roles(64)).is_ok());
-    assert!(matches!(world.refusal(with_roles(65))?, CreateError::TooManyRoles));
+    assert!(matches!(world.refusal(with_roles(65))?, ChangeError::TooManyRoles));
 
     let expiring = |millis| NewToken { expires: Some(at(millis)), ..reader() };
     assert!(world.create(expiring(2)).is_ok());
-    assert!(matches!(world.refusal(expiring(1))?, CreateError::Expired));
+    assert!(matches!(world.refusal(expiring(1))?, ChangeError::ExpiryPast));
     Ok(())
 }
 
@@ -347,9 +345,9 @@ fn nobody_changes_tokens_even_where_a_policy_lets_everyone_in() -> Outcome {
     let world = World::start()?;
     let anyone = world.permit("", "GET", "/public")?;
     let created = world.engine.create(&anyone, reader(), at(1));
-    assert!(matches!(created.err(), Some(CreateError::Anonymous)));
+    assert!(matches!(created.err(), Some(ChangeError::Anonymous)));
     let (id, _) = world.create(reader())?;
-    assert!(matches!(world.engine.delete(&anyone, id, at(1)), Err(DeleteError::Anonymous)));
+    assert!(matches!(world.engine.delete(&anyone, id, at(1)), Err(ChangeError::Anonymous)));
     Ok(())
 }
 
@@ -372,8 +370,8 @@ fn permit_changes_nothing_once_its_token_was_deleted_or_has_expired() -> Outcome
     world.engine.delete(&world.admin()?, deleted, at(99))?;
     world.journal.take();
     for permit in [&first, &second] {
-        assert!(matches!(world.engine.create(permit, reader(), at(100)).err(), Some(CreateError::Revoked)));
-        assert!(matches!(world.engine.delete(permit, other, at(100)), Err(DeleteError::Revoked)));
+        assert!(matches!(world.engine.create(permit, reader(), at(100)).err(), Some(ChangeError::Revoked)));
+        assert!(matches!(world.engine.delete(permit, other, at(100)), Err(ChangeError::Revoked)));
     }
     assert!(world.journal.take().is_empty(), "neither the audit log nor the store was asked");
     Ok(())

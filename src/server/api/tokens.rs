@@ -3,7 +3,7 @@
 use super::super::reply::{self, Failure, Reply};
 use super::body::{self, Fields};
 use super::{Api, Sent};
-use crate::engine::{CreateError, DeleteError, NewToken, Permit};
+use crate::engine::{ChangeError, NewToken, Permit};
 use crate::time::Timestamp;
 use crate::token::{ROLES_PER_TOKEN_MAX, RoleName, TokenId, TokenRecord};
 use http::{Method, StatusCode};
@@ -64,8 +64,10 @@ pub(super) fn item(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failur
     }
     let id = text.parse().ok().and_then(TokenId::new).ok_or_else(unknown)?;
     match api.engine.delete(permit, id, api.now()) {
-        Err(DeleteError::Revoked) => Ok(reply::unauthenticated()),
-        deleted => deleted.map(|()| reply::empty(StatusCode::NO_CONTENT)).map_err(Failure::from),
+        Err(ChangeError::Revoked) => Ok(reply::unauthenticated()),
+        deleted => {
+            deleted.map(|()| reply::empty(StatusCode::NO_CONTENT)).map_err(|error| refused("deleted", &error))
+        }
     }
 }
 
@@ -74,9 +76,9 @@ pub(super) fn create(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, F
     let new = read(&sent.body)?;
     let created = match api.engine.create(permit, new, api.now()) {
         Ok(created) => created,
-        Err(CreateError::Revoked) => return Ok(reply::unauthenticated()),
-        Err(error @ CreateError::Expired) => return Ok(reply::invalid_expiry(&error.to_string())),
-        Err(error) => return Err(error.into()),
+        Err(ChangeError::Revoked) => return Ok(reply::unauthenticated()),
+        Err(error @ ChangeError::ExpiryPast) => return Ok(reply::invalid_expiry(&error.to_string())),
+        Err(error) => return Err(refused("created", &error)),
     };
     let answer = Created {
         name: &created.record.name,
@@ -91,7 +93,7 @@ fn read(bytes: &[u8]) -> Result<NewToken, Failure> {
     let name = fields.text("name")?.ok_or_else(|| body::missing("name"))?;
     let names = fields.texts("roles")?.ok_or_else(|| body::missing("roles"))?;
     if names.len() > ROLES_PER_TOKEN_MAX {
-        return Err(CreateError::TooManyRoles.into());
+        return Err(refused("created", &ChangeError::TooManyRoles));
     }
     let mut roles = Vec::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
@@ -109,6 +111,7 @@ fn read(bytes: &[u8]) -> Result<NewToken, Failure> {
         roles,
         expires: fields.integer("expiryDate")?.map(Timestamp::from_millis),
         dedicated_subject,
+        unique: false,
     })
 }
 
@@ -124,36 +127,28 @@ fn listed(record: &TokenRecord) -> ListedToken<'_> {
     }
 }
 
-impl From<CreateError> for Failure {
-    fn from(error: CreateError) -> Self {
-        match error {
-            CreateError::Anonymous | CreateError::Revoked => {
-                Self::new(StatusCode::FORBIDDEN, error.to_string())
-            }
-            CreateError::Text { .. }
-            | CreateError::TooManyRoles
-            | CreateError::UnknownRole { .. }
-            | CreateError::Expired => Self::bad_request(error.to_string()),
-            CreateError::Generate(_) | CreateError::Commit(_) => failed("created", &error),
-        }
-    }
-}
-
-impl From<DeleteError> for Failure {
-    fn from(error: DeleteError) -> Self {
-        match error {
-            DeleteError::Anonymous | DeleteError::Revoked => {
-                Self::new(StatusCode::FORBIDDEN, error.to_string())
-            }
-            DeleteError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, error.to_string()),
-            DeleteError::Commit(_) => failed("deleted", &error),
-        }
-    }
+/// Why a token was not created, changed or deleted.
+pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
+    let status = match error {
+        ChangeError::Anonymous | ChangeError::Revoked => StatusCode::FORBIDDEN,
+        ChangeError::Unknown(_) => StatusCode::NOT_FOUND,
+        ChangeError::Configured { .. }
+        | ChangeError::Expired(_)
+        | ChangeError::NameTaken { .. }
+        | ChangeError::Conflict(_) => StatusCode::CONFLICT,
+        ChangeError::Text { .. }
+        | ChangeError::TooManyRoles
+        | ChangeError::UnknownRole { .. }
+        | ChangeError::Grace
+        | ChangeError::ExpiryPast => StatusCode::BAD_REQUEST,
+        ChangeError::Generate(_) | ChangeError::Commit(_) => return failed(what, error),
+    };
+    Failure::new(status, error.to_string())
 }
 
 /// A failure of this server: the log tells the cause, which may name files, and the client learns that
 /// nothing was acknowledged.
-fn failed(what: &str, error: &impl std::error::Error) -> Failure {
+fn failed(what: &str, error: &ChangeError) -> Failure {
     tracing::error!(%error, "a service token was not {what}");
     let message =
         format!("the service token was not {what}: this server cannot write; its log names the cause");

@@ -1,0 +1,215 @@
+//! The life of a token between its creation and its deletion: who it is, another secret, off and on, other words
+//! and roles.
+
+use super::change::{By, Changed, check_new};
+use super::{ChangeError, CreatedToken, Engine, Permit, ReadError};
+use crate::bootstrap::Step;
+use crate::store::page::{Listed, Page, PageQuery};
+use crate::store::{Names, StoreError};
+use crate::time::Timestamp;
+use crate::token::{FormerSecret, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
+use std::time::Duration;
+
+/// The longest time for which a secret lives on after its rotation.
+pub const GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often a change is tried again that another process came before.
+const TRIES_MAX: usize = 3;
+
+/// What is to be changed of a token. `None` leaves a thing as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenChanges {
+    /// Another name.
+    pub name: Option<String>,
+    /// Another description, or none.
+    pub description: Option<Option<String>>,
+    /// Other roles.
+    pub roles: Option<Vec<RoleName>>,
+    /// Another expiry, or none.
+    pub expires: Option<Option<Timestamp>>,
+    /// Whether the new name must be that of no other token.
+    pub unique: bool,
+}
+
+impl Engine {
+    /// A token and its use. A permit is needed to see it. What was used within the last seconds may be missing.
+    ///
+    /// # Errors
+    /// When there is no such token, or the store cannot be read.
+    pub fn get(&self, _permit: &Permit, id: TokenId) -> Result<Listed, ReadError> {
+        let record = self.store.get(id)?.ok_or(ReadError::Unknown(id))?;
+        Ok(Listed { record, usage: self.store.usage(id)? })
+    }
+
+    /// Some of the tokens, in an order. A permit is needed to see them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn page(&self, _permit: &Permit, query: &PageQuery) -> Result<Page, StoreError> {
+        self.store.page(query)
+    }
+
+    /// Gives a token another secret. The old one lives on for `grace`, but not past the token's expiry; without
+    /// grace, when this returns, nobody authenticates by it any more, and no change is under way that was permitted
+    /// to it. A secret that was still living on from a rotation before ends now in any case.
+    ///
+    /// # Errors
+    /// When the grace is longer than [`GRACE_MAX`], there is no such token, the configuration rules it, it has expired,
+    /// or the change cannot be audited or stored.
+    pub fn rotate(
+        &self,
+        permit: &Permit,
+        id: TokenId,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Result<CreatedToken, ChangeError> {
+        if grace > GRACE_MAX {
+            return Err(ChangeError::Grace);
+        }
+        let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
+        let rotated = self.change_kept(permit, id, Names::MayRepeat, now, |before| {
+            refuse_configured(before)?;
+            refuse_expired(before, now)?;
+            let end = now.saturating_add(grace);
+            let former = (!grace.is_zero()).then(|| FormerSecret {
+                digest: before.digest,
+                kind: before.kind,
+                expires: before.expires.map_or(end, |expires| expires.min(end)),
+            });
+            Ok(TokenRecord {
+                digest: secret.digest(),
+                kind: SecretKind::Generated,
+                former,
+                updated: now,
+                ..before.clone()
+            })
+        });
+        self.wait_for_changes();
+        Ok(CreatedToken { record: rotated?, secret })
+    }
+
+    /// Switches a token off, or on again. When this returns, nobody authenticates by a token that is off, and no
+    /// change is under way that was permitted to it. A token that is already as asked for is left alone.
+    ///
+    /// # Errors
+    /// When there is no such token, it has expired and is to be switched on, or the change cannot be audited or
+    /// stored.
+    pub fn set_enabled(
+        &self,
+        permit: &Permit,
+        id: TokenId,
+        is_enabled: bool,
+        now: Timestamp,
+    ) -> Result<TokenRecord, ChangeError> {
+        let changed = self.change_kept(permit, id, Names::MayRepeat, now, |before| {
+            if is_enabled {
+                refuse_expired(before, now)?;
+            }
+            if before.disabled.is_none() == is_enabled {
+                return Ok(before.clone());
+            }
+            Ok(TokenRecord { disabled: (!is_enabled).then_some(now), updated: now, ..before.clone() })
+        });
+        if !is_enabled {
+            self.wait_for_changes();
+        }
+        changed
+    }
+
+    /// Changes the words, the roles or the expiry of a token. They are in force when this returns.
+    ///
+    /// # Errors
+    /// When there is no such token, the configuration rules it, it has expired, it would not be as a token may be,
+    /// or the change cannot be audited or stored.
+    pub fn change(
+        &self,
+        permit: &Permit,
+        id: TokenId,
+        changes: &TokenChanges,
+        now: Timestamp,
+    ) -> Result<TokenRecord, ChangeError> {
+        let names = if changes.unique { Names::Unique } else { Names::MayRepeat };
+        let changed = self.change_kept(permit, id, names, now, |before| {
+            refuse_configured(before)?;
+            refuse_expired(before, now)?;
+            let after = changes.apply(before);
+            if after == *before {
+                return Ok(after);
+            }
+            check_new(&after, &self.policies(), now)?;
+            Ok(TokenRecord { updated: now, ..after })
+        });
+        self.wait_for_changes();
+        changed
+    }
+
+    /// Puts another record in the place of the one that is kept. What `change` gives back unchanged is not written.
+    fn change_kept(
+        &self,
+        permit: &Permit,
+        id: TokenId,
+        names: Names,
+        now: Timestamp,
+        change: impl Fn(&TokenRecord) -> Result<TokenRecord, ChangeError>,
+    ) -> Result<TokenRecord, ChangeError> {
+        let _under_way = self.under_way.read();
+        let by = By { actor: self.changer(permit, now)?, permit: Some(permit), at: now };
+        let _turn = self.turns.take(id);
+        for _ in 0..TRIES_MAX {
+            let before = self.store.get(id)?.ok_or(ChangeError::Unknown(id))?;
+            let after = change(&before)?;
+            if after == before {
+                return Ok(after);
+            }
+            let step = Step::Update { before: Box::new(before), after: Box::new(after.clone()) };
+            match self.commit(&step, names, by)? {
+                Changed::Done => return Ok(after),
+                Changed::Conflict => {}
+                Changed::Gone => return Err(ChangeError::Unknown(id)),
+                Changed::NameTaken => return Err(ChangeError::NameTaken { name: after.name }),
+                Changed::IdTaken | Changed::DigestTaken | Changed::DigestSpent => {
+                    return Err(ChangeError::Generate("the new secret is taken".to_owned()));
+                }
+            }
+        }
+        Err(ChangeError::Conflict(id))
+    }
+}
+
+impl TokenChanges {
+    fn apply(&self, before: &TokenRecord) -> TokenRecord {
+        let mut after = before.clone();
+        if let Some(name) = &self.name {
+            after.name.clone_from(name);
+        }
+        if let Some(description) = &self.description {
+            after.description.clone_from(description);
+        }
+        if let Some(roles) = &self.roles {
+            after.roles.clone_from(roles);
+        }
+        if let Some(expires) = self.expires {
+            after.expires = expires;
+        }
+        // The former secret must not outlive its token.
+        if let (Some(former), Some(expires)) = (&mut after.former, after.expires) {
+            former.expires = former.expires.min(expires);
+        }
+        after
+    }
+}
+
+/// The next start would bring back what the configuration says.
+fn refuse_configured(record: &TokenRecord) -> Result<(), ChangeError> {
+    match record.origin {
+        TokenOrigin::Api => Ok(()),
+        TokenOrigin::Bootstrap | TokenOrigin::Declared => {
+            Err(ChangeError::Configured { id: record.id, name: record.name.clone() })
+        }
+    }
+}
+
+/// What has expired stays so, whatever anybody writes.
+fn refuse_expired(record: &TokenRecord, now: Timestamp) -> Result<(), ChangeError> {
+    if record.is_expired(now) { Err(ChangeError::Expired(record.id)) } else { Ok(()) }
+}
