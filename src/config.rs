@@ -135,6 +135,17 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// How long a closed connection is read on.
     pub linger_timeout: Duration,
+    /// How often an address may bring a token that is not live; `None` is as often as it likes.
+    pub failed_authentications: Option<FailedAuthentications>,
+}
+
+/// How often an address may bring a token that is not live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedAuthentications {
+    /// So often at once.
+    pub burst: u32,
+    /// So often a minute in the long run.
+    pub per_minute: u32,
 }
 
 /// Another name for a predefined role.

@@ -61,7 +61,7 @@ pub enum Answer {
 /// Proof that the policies permit a request. Only the gate makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    principal: Option<Principal>,
+    principal: Result<Principal, Unauthenticated>,
     decision: Decision,
     facts: Facts,
 }
@@ -163,11 +163,9 @@ impl Engine {
         let authenticated = self.tokens.authenticate(request.credential(), now);
         let decision = policies.decide(authenticated.as_ref().ok(), request, now);
         match authenticated {
-            authenticated if decision.is_allow() => Answer::Permitted(Permit {
-                principal: authenticated.ok(),
-                decision,
-                facts: Facts::of(request),
-            }),
+            authenticated if decision.is_allow() => {
+                Answer::Permitted(Permit { principal: authenticated, decision, facts: Facts::of(request) })
+            }
             Ok(principal) => Answer::Forbidden(Forbidden { id: self.next_decision(), principal, decision }),
             Err(cause) => Answer::Unauthenticated(Challenge { id: self.next_decision(), cause, decision }),
         }
@@ -209,8 +207,13 @@ impl Engine {
 
 impl Permit {
     /// Whose request it is; `None` when nobody's token was needed and none was given.
-    pub const fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref()
+    pub fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref().ok()
+    }
+
+    /// Why the request has no principal; `None` when it has one.
+    pub fn unauthenticated(&self) -> Option<Unauthenticated> {
+        self.principal.as_ref().err().copied()
     }
 
     /// How the policies decided.

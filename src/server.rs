@@ -3,6 +3,7 @@
 
 mod limits;
 mod clock;
+mod attempts;
 mod timer;
 mod socket;
 mod body;
@@ -18,9 +19,9 @@ mod guard;
 mod api;
 
 pub use body::{BodyError, RequestBody};
-pub use clock::{Clock, wall_clock};
+pub use clock::{Clock, Stopwatch, stopwatch, wall_clock};
 pub use decision_log::DecisionLog;
-pub use limits::Limits;
+pub use limits::{FailedAuthentications, Limits};
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
 pub use reload::{
@@ -34,6 +35,7 @@ pub use shadow::{
 
 use crate::engine::Engine;
 use api::Api;
+use attempts::Attempts;
 use bytes::Bytes;
 use guard::Guard;
 use std::convert::Infallible;
@@ -49,6 +51,7 @@ pub struct Server {
     engine: Arc<Engine>,
     limits: Limits,
     clock: Clock,
+    stopwatch: Stopwatch,
     observers: Vec<Arc<dyn Observe>>,
     metrics: Arc<Metrics>,
     reloader: Option<Arc<Reloader>>,
@@ -63,6 +66,7 @@ impl Server {
             engine,
             limits: Limits::default(),
             clock: wall_clock(),
+            stopwatch: stopwatch(),
             observers: Vec::new(),
             metrics: Arc::new(Metrics::new()),
             reloader: None,
@@ -82,6 +86,13 @@ impl Server {
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// The same server measuring by another stopwatch how long ago a client failed to authenticate.
+    #[must_use]
+    pub fn with_stopwatch(mut self, stopwatch: Stopwatch) -> Self {
+        self.stopwatch = stopwatch;
         self
     }
 
@@ -182,8 +193,9 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Self { engine, limits, clock, observers, metrics, tells_version, reloader: _, shadow: _ } = self;
-        let guard = Guard { engine, routes, limits, clock, observers, metrics, tells_version };
+        let Self { engine, limits, clock, stopwatch, observers, metrics, tells_version, .. } = self;
+        let attempts = Attempts::new(limits.failed_authentications, stopwatch);
+        let guard = Guard { engine, routes, limits, clock, attempts, observers, metrics, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
     }
 }

@@ -1,8 +1,12 @@
 //! Every key of the configuration, in one table: what is read, documented, suggested and overridden comes from it.
 
-use super::duration::{DURATION_MAX, describe};
-use crate::policy::error::nearest;
-use crate::token::ROLES_PER_TOKEN_MAX;
+mod kind;
+mod names;
+
+pub use kind::{Kind, size};
+pub(super) use names::{is_of_kubernetes, suggest, suggest_variable};
+
+use super::duration::DURATION_MAX;
 use std::time::Duration;
 
 /// What the names of overriding environment variables start with.
@@ -30,49 +34,6 @@ pub struct Key {
     pub default: Option<&'static str>,
     /// What it is about, in one sentence.
     pub doc: &'static str,
-}
-
-/// What a key takes.
-#[derive(Debug, PartialEq)]
-pub enum Kind {
-    /// A map with keys of this table.
-    Block,
-    /// A map whose keys are names of one's own.
-    Named,
-    /// A list of maps with keys of this table.
-    Blocks,
-    /// A list of names.
-    Names,
-    /// A list of a few names, at most so many.
-    FewNames(usize),
-    /// A list of the roles of a token.
-    Roles,
-    /// A list of files and folders.
-    Paths,
-    /// An IP address with a port.
-    Address,
-    /// A file or a folder.
-    Path,
-    /// `true` or `false`.
-    Switch,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A duration within these ends.
-    Duration(Duration, Duration),
-    /// A whole number within these ends.
-    Count(u64, u64),
-    /// A size within these ends, in bytes.
-    Size(u64, u64),
-    /// Free text.
-    Text,
-    /// A secret, itself or as `${VARIABLE}`.
-    Secret,
-    /// The digest of a token.
-    Digest,
-    /// A point in time.
-    Moment,
-    /// A key of the chart that is accepted and has no effect here.
-    NoEffect,
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -268,6 +229,30 @@ pub const KEYS: &[Key] = &[
         Some("1s"),
         "How long a closed connection is read on.",
     ),
+    key(
+        "rolegate.limits.failed_authentications",
+        Kind::Block,
+        None,
+        "How often an address may bring a token that is not live.",
+    ),
+    key(
+        "rolegate.limits.failed_authentications.limited",
+        Kind::Switch,
+        Some("true"),
+        "Whether that is limited; `false` turns it off.",
+    ),
+    key(
+        "rolegate.limits.failed_authentications.burst",
+        Kind::Count(1, 100_000),
+        Some("30"),
+        "So often at once; more are answered with 429.",
+    ),
+    key(
+        "rolegate.limits.failed_authentications.per_minute",
+        Kind::Count(1, 60_000),
+        Some("10"),
+        "So often a minute in the long run.",
+    ),
     key("rolegate.tokens", Kind::Blocks, Some("none"), "Tokens declared by their digest."),
     key("rolegate.tokens[].name", Kind::Text, None, "The name under which the list shows it. Required."),
     key("rolegate.tokens[].digest", Kind::Digest, None, "The SHA-256 of the token. Required."),
@@ -402,95 +387,6 @@ impl Key {
         let plain = !matches!(self.kind, Kind::Block | Kind::Blocks | Kind::Named | Kind::NoEffect);
         plain.then(|| format!("{VARIABLE_PREFIX}{}", own.replace('.', "_").to_uppercase()))
     }
-}
-
-impl Kind {
-    /// Whether it is a single value.
-    pub(super) fn is_scalar(&self) -> bool {
-        !matches!(
-            self,
-            Self::Block
-                | Self::Named
-                | Self::Blocks
-                | Self::Names
-                | Self::FewNames(_)
-                | Self::Roles
-                | Self::Paths
-                | Self::NoEffect
-        )
-    }
-
-    /// Whether it is text, so that a number in its place only lacks its quotes.
-    pub(super) fn is_text(&self) -> bool {
-        matches!(self, Self::Path | Self::Text | Self::Secret)
-    }
-
-    /// What the key takes, in words that fit after "must be".
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Block => "a map".to_owned(),
-            Self::Named => format!("a map of at most {CUSTOM_ROLES_MAX} names"),
-            Self::Blocks => format!("a list of at most {DECLARED_TOKENS_MAX} maps"),
-            Self::Names => format!("a list of at most {LIST_MAX_ITEMS} names"),
-            Self::FewNames(most) => format!("a list of at most {most} names"),
-            Self::Roles => format!("a list of at most {ROLES_PER_TOKEN_MAX} roles"),
-            Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
-            Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
-            Self::Path => "a path".to_owned(),
-            Self::Switch => "`true` or `false`".to_owned(),
-            Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
-            Self::Duration(least, most) => format!("a duration, {} to {}", describe(*least), describe(*most)),
-            Self::Count(least, most) => format!("a whole number, {least} to {most}"),
-            Self::Size(least, most) => format!("a size, {} to {}", size(*least), size(*most)),
-            Self::Text => "text".to_owned(),
-            Self::Secret => "text, or `${VARIABLE}`".to_owned(),
-            Self::Digest => "`sha256:` and 64 hexadecimal digits".to_owned(),
-            Self::Moment => "a time in UTC, such as `2030-01-31T00:00:00Z`".to_owned(),
-            Self::NoEffect => "anything".to_owned(),
-        }
-    }
-}
-
-/// A number of bytes in the largest unit that leaves no rest.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0 => "0".to_owned(),
-        _ if bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
-        _ if bytes.is_multiple_of(1024) => format!("{} KiB", bytes / 1024),
-        _ => bytes.to_string(),
-    }
-}
-
-/// The known key that an unknown one was probably meant to be: a neighbour that resembles it, or the same name elsewhere.
-pub(super) fn suggest(parent: &str, name: &str) -> Option<String> {
-    let siblings = KEYS.iter().filter(|key| key.parent() == parent).map(Key::name);
-    if let Some(found) = nearest(name, siblings) {
-        return Some(found.to_owned());
-    }
-    let mut elsewhere = KEYS.iter().filter(|key| key.name() == name);
-    let only = elsewhere.next().filter(|_| elsewhere.next().is_none())?;
-    Some(only.path.to_owned())
-}
-
-/// The known variable that an unknown one was probably meant to be.
-pub(super) fn suggest_variable(name: &str) -> Option<String> {
-    let known: Vec<String> =
-        KEYS.iter().filter_map(Key::variable).chain([FILES_VARIABLE.to_owned()]).collect();
-    let own = name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name);
-    let candidates = known.iter().filter_map(|known| known.strip_prefix(VARIABLE_PREFIX));
-    nearest(own, candidates).map(|found| format!("{VARIABLE_PREFIX}{found}"))
-}
-
-/// Whether Kubernetes sets this variable by itself, for a service whose name starts with `rolegate`. The value
-/// tells its `ROLEGATE_PORT` from one that somebody set in the hope of another port.
-pub(super) fn is_of_kubernetes(variable: &str, value: &str) -> bool {
-    let own = variable.strip_prefix("ROLEGATE").unwrap_or_default();
-    let numbered = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
-    own.ends_with("_SERVICE_HOST")
-        || own.ends_with("_SERVICE_PORT")
-        || own.contains("_SERVICE_PORT_")
-        || own.ends_with("_PORT") && value.contains("://")
-        || own.split("_PORT_").skip(1).any(numbered)
 }
 
 #[cfg(test)]

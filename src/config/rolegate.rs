@@ -4,7 +4,7 @@ use super::keys::{LIST_MAX_ITEMS, find};
 use super::node::Content;
 use super::place::{Located, Origin};
 use super::reader::Reader;
-use super::{Limits, Log, SettingValue, value};
+use super::{FailedAuthentications, Limits, Log, SettingValue, value};
 use crate::policy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -108,6 +108,7 @@ impl Reader<'_> {
         let write_timeout = time("rolegate.limits.write_timeout");
         let drain_timeout = time("rolegate.limits.drain_timeout");
         let linger_timeout = time("rolegate.limits.linger_timeout");
+        let failed_authentications = self.failed_authentications();
         Some(Limits {
             connections: connections?.value,
             header_fields: header_fields?.value,
@@ -119,6 +120,19 @@ impl Reader<'_> {
             write_timeout: write_timeout?,
             drain_timeout: drain_timeout?,
             linger_timeout: linger_timeout?,
+            failed_authentications: failed_authentications?,
         })
+    }
+
+    /// `Some(None)` when they are not limited. What is wrong with the other keys is told all the same.
+    fn failed_authentications(&mut self) -> Option<Option<FailedAuthentications>> {
+        let is_limited = self.setting("rolegate.limits.failed_authentications.limited", value::switch);
+        let mut count = |path| -> Option<u32> {
+            self.setting(path, value::count).and_then(|said| u32::try_from(said.value).ok())
+        };
+        let burst = count("rolegate.limits.failed_authentications.burst");
+        let per_minute = count("rolegate.limits.failed_authentications.per_minute");
+        let said = FailedAuthentications { burst: burst?, per_minute: per_minute? };
+        Some(is_limited?.value.then_some(said))
     }
 }

@@ -1,5 +1,6 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
+use super::attempts::{Attempt, Client, TooMany};
 use crate::decision::{Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
@@ -27,6 +28,12 @@ pub(super) struct Line {
     rule: Option<Location>,
     decision_id: Option<DecisionId>,
     cause: Option<String>,
+    /// Who failed to authenticate. Others are known by their token.
+    client: Option<Client>,
+    /// Requests of the same client that were refused before this one and have no line.
+    unlogged: u32,
+    /// Whether many others of its kind are told already.
+    is_repeated: bool,
 }
 
 /// What became of a request.
@@ -50,6 +57,9 @@ impl Line {
             rule: None,
             decision_id: None,
             cause: None,
+            client: None,
+            unlogged: 0,
+            is_repeated: false,
         }
     }
 
@@ -82,6 +92,22 @@ impl Line {
         self.tell_failures(decision, policies);
     }
 
+    /// Notes whose credential is no live token.
+    pub(super) fn failed_authentication(&mut self, client: Client, attempt: Attempt) {
+        self.client = Some(client);
+        if let Attempt::Within { unlogged } = attempt {
+            self.unlogged = unlogged;
+        }
+    }
+
+    /// Notes that it is answered with 429. Whoever floods the server must not flood its log: of many in a row the
+    /// first has a line, and the next one within the limit tells how many followed.
+    pub(super) fn refused_attempt(&mut self, refused: TooMany) {
+        let cause = self.cause.take().unwrap_or_default();
+        self.note(&format_args!("too many failed authentications; {cause}"));
+        self.is_repeated = !refused.is_first;
+    }
+
     /// Writes the line.
     pub(super) fn log(&self, status: StatusCode) {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -95,6 +121,8 @@ impl Line {
         let rule = self.rule.as_ref().map(tracing::field::display);
         let decision_id = self.decision_id.map(tracing::field::display);
         let cause = self.cause.as_deref();
+        let client = self.client.map(tracing::field::display);
+        let unlogged = Some(self.unlogged).filter(|unlogged| *unlogged > 0);
         let status = status.as_u16();
         // What a client writes wrong is no trouble of this server, whatever its status.
         let is_trouble =
@@ -113,11 +141,17 @@ impl Line {
                     rule,
                     decision_id,
                     cause,
+                    client,
+                    unlogged,
                     "request"
                 )
             };
         }
-        if is_trouble { line!(warn) } else { line!(info) }
+        match () {
+            () if is_trouble => line!(warn),
+            () if self.is_repeated => line!(debug),
+            () => line!(info),
+        }
     }
 
     /// A condition that fails opens nothing, and its author has to hear of it.

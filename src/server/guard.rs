@@ -2,6 +2,7 @@
 //! permitted, together with the permit. Nothing else reaches a route.
 
 use super::access::Line;
+use super::attempts::{Attempt, Attempts, Client, TooMany};
 use super::body::RequestBody;
 use super::clock::Clock;
 use super::connection::Respond;
@@ -13,6 +14,7 @@ use crate::engine::{Answer, Engine, Forbidden};
 use crate::policy::PolicySet;
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
+use crate::tokens::Unauthenticated;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderName, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Uri};
@@ -21,7 +23,7 @@ use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub(super) struct Guard<S> {
     pub(super) routes: S,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
+    pub(super) attempts: Attempts,
     pub(super) observers: Vec<Arc<dyn Observe>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tells_version: bool,
@@ -125,8 +128,11 @@ where
         line.path = Some(request.path().clone());
         let answer = self.engine.check_by(policies, &request, now);
         self.metrics.decided(&answer, policies);
-        self.observe(|observer| observer.decided(&request, &answer, policies));
         line.decided(&answer, policies);
+        if let Some(refused) = self.count_failure(&answer, peer.ip(), line) {
+            return refuse(reply::too_many(refused.retry_after));
+        }
+        self.observe(|observer| observer.decided(&request, &answer, policies));
         let permit = match answer {
             Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
             Answer::Forbidden(forbidden) => {
@@ -140,6 +146,34 @@ where
         handed.extensions_mut().insert(permit);
         handed.extensions_mut().insert(Arc::clone(policies));
         self.hand_on(handed, body, now, line).await
+    }
+
+    /// Counts the request when its credential is no live token. Returns why it is answered with 429 instead of 401.
+    ///
+    /// It comes after the decision: who has a live token, or needs none, is let in however many attempts failed. And
+    /// it counts every cause alike: a token that was live once would otherwise be told from one that never was.
+    fn count_failure(&self, answer: &Answer, peer: IpAddr, line: &mut Line) -> Option<TooMany> {
+        let cause = match answer {
+            Answer::Unauthenticated(challenge) => challenge.cause,
+            Answer::Permitted(permit) => permit.unauthenticated()?,
+            Answer::Forbidden(_) => return None,
+        };
+        // Whoever brings nothing has guessed nothing.
+        if cause == Unauthenticated::Missing {
+            return None;
+        }
+        let client = Client::from(peer);
+        self.metrics.failed_authentication(&cause);
+        let attempt = self.attempts.failed(client);
+        line.failed_authentication(client, attempt);
+        match (answer, attempt) {
+            (Answer::Unauthenticated(_), Attempt::TooMany(refused)) => {
+                self.metrics.too_many_attempts(refused.is_shared);
+                line.refused_attempt(refused);
+                Some(refused)
+            }
+            _ => None,
+        }
     }
 
     /// Calls the routes with the one spelling that was decided on.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// What the HTTP front allows a client. Every limit has a default; none can be switched off.
+/// What the HTTP front allows a client. Every limit has a default; one alone can be switched off, and its name is
+/// [`failed_authentications`](Self::failed_authentications).
 ///
 /// The longest request target is not among them: it is [`TARGET_MAX_BYTES`](crate::path::TARGET_MAX_BYTES),
 /// everywhere and always.
@@ -32,6 +33,18 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// How long a closed connection is read on, so that the client gets to see the last answer.
     pub linger_timeout: Duration,
+    /// How often an address may bring a token that is not live; `None` is as often as it likes. What comes too
+    /// often is answered with 429 instead of 401. A live token is never held up by it.
+    pub failed_authentications: Option<FailedAuthentications>,
+}
+
+/// How often one client address, or one /64 of IPv6, may bring a token that is not live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedAuthentications {
+    /// So often at once, after it was quiet; 0 counts as 1.
+    pub burst: u32,
+    /// So often a minute in the long run; 0 counts as 1.
+    pub per_minute: u32,
 }
 
 impl Limits {
@@ -55,6 +68,9 @@ impl Limits {
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
     /// The default of [`linger_timeout`](Self::linger_timeout).
     pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+    /// The default of [`failed_authentications`](Self::failed_authentications).
+    pub const FAILED_AUTHENTICATIONS: FailedAuthentications =
+        FailedAuthentications { burst: 30, per_minute: 10 };
 }
 
 impl Default for Limits {
@@ -70,6 +86,7 @@ impl Default for Limits {
             write_timeout: Self::WRITE_TIMEOUT,
             drain_timeout: Self::DRAIN_TIMEOUT,
             linger_timeout: Self::LINGER_TIMEOUT,
+            failed_authentications: Some(Self::FAILED_AUTHENTICATIONS),
         }
     }
 }

@@ -4,6 +4,9 @@
 use super::reload::{PolicyState, PolicyStatus, ReloadOutcome};
 use crate::engine::Answer;
 use crate::policy::PolicySet;
+use crate::request::Unusable;
+use crate::token::SecretError;
+use crate::tokens::Unauthenticated;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -18,6 +21,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const RULES_MAX: usize = 1000;
 /// What stands in the place of every value when there are too many.
 const OTHER: &str = "other";
+/// Why credentials are no live tokens.
+const FAILURES: [&str; 5] = ["scheme", "form", "checksum", "unknown", "expired"];
+/// Whether a client's attempts were counted for itself.
+const COUNTED: [&str; 2] = ["alone", "together"];
 
 /// The type of the text that [`Metrics::text`] gives.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +47,8 @@ pub struct Metrics {
     denied: Counter,
     unauthenticated: Counter,
     malformed: Counter,
+    failed_authentications: Family<[(&'static str, &'static str); 1], Counter>,
+    too_many_attempts: Family<[(&'static str, &'static str); 1], Counter>,
     condition_failures: BoundedCounter,
     reloads: Family<[(&'static str, &'static str); 1], Counter>,
     policies: PolicyGauges,
@@ -63,17 +72,25 @@ impl Metrics {
         let (allowed, denied) = (outcome("allow"), outcome("deny"));
         let (unauthenticated, malformed) = (outcome("unauthenticated"), outcome("malformed"));
         registry.register("decisions", "Requests by what became of them at the guard", decisions);
+        let failed_authentications = counters("cause", &FAILURES);
+        registry.register(
+            "failed_authentications",
+            "Requests with a credential that is no live token, by cause",
+            failed_authentications.clone(),
+        );
+        let too_many_attempts = counters("counted", &COUNTED);
+        registry.register(
+            "failed_authentications_limited",
+            "Those that were answered with 429, by whether their client was counted by itself",
+            too_many_attempts.clone(),
+        );
         let condition_failures = BoundedCounter::new(RULES_MAX);
         registry.register(
             "condition_failures",
             "Conditions that failed and so opened nothing, by rule",
             condition_failures.family(),
         );
-        let reloads = Family::<[(&str, &str); 1], Counter>::default();
-        for outcome in ReloadOutcome::ALL {
-            // So that none is missing before it has happened once.
-            drop(reloads.get_or_create(&[("outcome", outcome.name())]));
-        }
+        let reloads = counters("outcome", &ReloadOutcome::ALL.map(ReloadOutcome::name));
         registry.register("policy_reloads", "Reloads of the policies by outcome", reloads.clone());
         let policies = PolicyGauges::default();
         policies.register(&mut registry);
@@ -83,6 +100,8 @@ impl Metrics {
             denied,
             unauthenticated,
             malformed,
+            failed_authentications,
+            too_many_attempts,
             condition_failures,
             reloads,
             policies,
@@ -135,6 +154,45 @@ impl Metrics {
     /// A request was refused before any policy saw it.
     pub(super) fn malformed(&self) {
         self.malformed.inc();
+    }
+
+    /// A credential is no live token.
+    pub(super) fn failed_authentication(&self, cause: &Unauthenticated) {
+        self.failed_authentications.get_or_create(&[("cause", failure(cause))]).inc();
+    }
+
+    /// And it was one too many, of its client or of those that share a count.
+    pub(super) fn too_many_attempts(&self, is_shared: bool) {
+        let [alone, together] = COUNTED;
+        let counted = if is_shared { together } else { alone };
+        self.too_many_attempts.get_or_create(&[("counted", counted)]).inc();
+    }
+}
+
+/// Counters for these values of a label, so that none is missing before it has happened once.
+fn counters(
+    label: &'static str,
+    values: &[&'static str],
+) -> Family<[(&'static str, &'static str); 1], Counter> {
+    let family = Family::default();
+    for value in values {
+        drop(family.get_or_create(&[(label, *value)]));
+    }
+    family
+}
+
+/// The label of a failed authentication: one of [`FAILURES`].
+const fn failure(cause: &Unauthenticated) -> &'static str {
+    match cause {
+        // A request that brings nothing is no attempt, and is not handed here.
+        Unauthenticated::Missing => "missing",
+        Unauthenticated::Unusable(Unusable::Scheme) => "scheme",
+        Unauthenticated::Unusable(Unusable::Token(SecretError::WrongChecksum)) => "checksum",
+        Unauthenticated::Unusable(Unusable::Token(
+            SecretError::TooShort | SecretError::TooLong | SecretError::BadCharacter,
+        )) => "form",
+        Unauthenticated::Unknown => "unknown",
+        Unauthenticated::Expired(_) => "expired",
     }
 }
 
@@ -218,6 +276,30 @@ mod tests {
             assert!(text.contains(&format!("rolegate_x_total{{rule=\"{value}\"}} {count}\n")), "{text}");
         }
         assert!(!text.contains("\"c\""));
+    }
+
+    #[test]
+    fn every_cause_of_a_failed_authentication_has_its_counter_from_the_start() {
+        let id = crate::token::TokenId::generate().unwrap();
+        let metrics = Metrics::new();
+        let text = || metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
+        let lines = |text: &str| text.lines().filter(|line| line.contains("_authentications")).count();
+        let before = lines(&text());
+        for cause in [
+            Unauthenticated::Unusable(Unusable::Scheme),
+            Unauthenticated::Unusable(SecretError::TooShort.into()),
+            Unauthenticated::Unusable(SecretError::WrongChecksum.into()),
+            Unauthenticated::Unknown,
+            Unauthenticated::Expired(id),
+        ] {
+            metrics.failed_authentication(&cause);
+            metrics.too_many_attempts(cause == Unauthenticated::Unknown);
+        }
+        let after = text();
+        assert_eq!(lines(&after), before, "{after}");
+        for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 4)] {
+            assert!(after.contains(&format!("{{{label}}} {count}\n")), "{label}: {after}");
+        }
     }
 
     #[test]

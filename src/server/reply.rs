@@ -7,9 +7,10 @@ use crate::path::PathError;
 use crate::request::Malformed;
 use crate::time::Timestamp;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
+use std::time::Duration;
 
 /// An answer of the server itself.
 pub(super) type Reply = Response<Bytes>;
@@ -27,6 +28,12 @@ const UNAUTHENTICATED: &str = concat!(
     r#"{"_type":"ErrorsResponse","trackingKey":"unauthenticated","serverTimestamp":0,"#,
     r#""errors":[{"_type":"InternalError","message":"this route needs a live service token, "#,
     r#"sent as `Authorization: ApiKey <token>` or as `X-API-Key: <token>`"}]}"#
+);
+/// The same for one of too many: constant, whatever the cause.
+const TOO_MANY: &str = concat!(
+    r#"{"_type":"ErrorsResponse","trackingKey":"too-many-failed-authentications","serverTimestamp":0,"#,
+    r#""errors":[{"_type":"InternalError","message":"too many requests from this address came with a token that is "#,
+    r#"not live, and so did this one: check the token, and wait before trying it again"}]}"#
 );
 
 /// An error on its way to the client: a status and what to tell.
@@ -131,6 +138,17 @@ pub(super) fn unauthenticated() -> Reply {
     reply
 }
 
+/// The one 429, in the place of a 401.
+pub(super) fn too_many(retry_after: Duration) -> Reply {
+    let mut reply = Response::new(Bytes::from_static(TOO_MANY.as_bytes()));
+    *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    // Rounded up: who comes back then is within the limit.
+    let secs = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    reply.headers_mut().insert(RETRY_AFTER, secs.into());
+    reply
+}
+
 /// A new token's expiry is not acceptable.
 pub(super) fn invalid_expiry(message: &str) -> Reply {
     json(StatusCode::BAD_REQUEST, &GenericError { kind: "ServiceTokenInvalidExpiryError", message })
@@ -206,10 +224,19 @@ mod tests {
         let failure = Failure::new(StatusCode::UNAUTHORIZED, "x");
         let other: serde_json::Value =
             serde_json::from_slice(failure.reply("unauthenticated", Timestamp::EPOCH).body()).unwrap();
-        let ours: serde_json::Value = serde_json::from_slice(unauthenticated().body()).unwrap();
         let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(keys(&ours), keys(&other));
-        assert_eq!(keys(&ours["errors"][0]), keys(&other["errors"][0]));
+        for ours in [unauthenticated(), too_many(Duration::ZERO)] {
+            let ours: serde_json::Value = serde_json::from_slice(ours.body()).unwrap();
+            assert_eq!(keys(&ours), keys(&other));
+            assert_eq!(keys(&ours["errors"][0]), keys(&other["errors"][0]));
+        }
+    }
+
+    #[test]
+    fn wait_is_told_in_whole_seconds_and_never_too_short() {
+        for (wait_ms, told) in [(1, "1"), (999, "1"), (1000, "1"), (1001, "2"), (60_000, "60")] {
+            assert_eq!(too_many(Duration::from_millis(wait_ms)).headers()[RETRY_AFTER], told);
+        }
     }
 
     #[test]

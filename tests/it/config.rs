@@ -475,6 +475,34 @@ mod keys {
     }
 
     #[test]
+    fn failed_authentications_are_limited_unless_that_is_turned_off() {
+        let limits = |said: &str| {
+            World::one(&format!("{MINIMAL}  limits: {{failed_authentications: {{{said}}}}}\n")).good().limits
+        };
+        let said = |said: &str| limits(said).failed_authentications.map(|it| (it.burst, it.per_minute));
+        assert_eq!(said(""), Some((30, 10)));
+        assert_eq!(said("burst: 1, per_minute: 1"), Some((1, 1)));
+        assert_eq!(said("burst: 100000, per_minute: 60000"), Some((100_000, 60_000)));
+        assert_eq!(said("limited: true, burst: 7"), Some((7, 10)));
+        assert_eq!(said("limited: false, burst: 7"), None);
+        for (key, value) in [
+            ("burst", "0"),
+            ("burst", "100001"),
+            ("per_minute", "0"),
+            ("per_minute", "60001"),
+            ("per_minute", "-1"),
+            ("limited", "off"),
+        ] {
+            let text = format!("{MINIMAL}  limits: {{failed_authentications: {{{key}: {value}}}}}\n");
+            let errors = World::one(&text).errors();
+            assert!(errors.contains(key) && errors.contains(value), "{errors}");
+        }
+        // What is turned off is looked at all the same.
+        let text = format!("{MINIMAL}  limits: {{failed_authentications: {{limited: false, burst: 0}}}}\n");
+        assert!(World::one(&text).errors().contains("burst"));
+    }
+
+    #[test]
     fn limits_of_policies_have_bounds() {
         for (key, value) in [
             ("operations", "1000000001"),
@@ -793,7 +821,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 32);
+        assert_eq!(count, 35);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod attempts;
 mod client;
 mod corpus;
 mod corpus_headers;

@@ -13,7 +13,9 @@ use crate::config::{Config, ConfigErrors, Located, Log, Origin};
 use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
 use crate::server::decision_log::{DecisionLogError, DecisionLogOptions};
-use crate::server::{DecisionLog, Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock};
+use crate::server::{
+    DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock,
+};
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
@@ -273,6 +275,9 @@ fn limits(said: &crate::config::Limits) -> Limits {
         write_timeout: said.write_timeout,
         drain_timeout: said.drain_timeout,
         linger_timeout: said.linger_timeout,
+        failed_authentications: said
+            .failed_authentications
+            .map(|said| FailedAuthentications { burst: said.burst, per_minute: said.per_minute }),
     }
 }
 

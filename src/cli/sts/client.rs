@@ -42,6 +42,8 @@ pub(crate) struct Answer {
     content_type: String,
     /// Where a redirect leads.
     location: Option<String>,
+    /// In how many seconds to ask again.
+    retry_after_secs: Option<u64>,
     body: Vec<u8>,
 }
 
@@ -155,7 +157,11 @@ impl Client {
                  The token may be mistyped, expired or deleted. `sts context save --help` tells how to save another."
             )
         } else {
-            let reason = if raw.is_empty() { raw } else { format!(": {raw}") };
+            let reason = match answer.error_messages() {
+                Some(messages) if answer.status == StatusCode::TOO_MANY_REQUESTS => messages,
+                _ => raw,
+            };
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
             format!("could not connect to {base} ({}){reason}", answer.status_line())
         };
         Failure::Connect { text, body: answer.error_body() }
@@ -190,6 +196,8 @@ impl Client {
         let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         let content_type = text_of(header::CONTENT_TYPE).unwrap_or_default();
         let location = text_of(header::LOCATION);
+        // A date in its place is not shown: the status says enough.
+        let retry_after_secs = text_of(header::RETRY_AFTER).and_then(|secs| secs.parse().ok());
         let status = response.status();
         let body = response.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec();
         let body = body.map_err(|error| NoAnswer(describe(&error)))?;
@@ -197,7 +205,7 @@ impl Client {
             let size = body.len();
             printer.remark(&format!("< {} ({content_type}, {size} bytes)", status_line(status)));
         }
-        Ok(Answer { status, content_type, location, body })
+        Ok(Answer { status, content_type, location, retry_after_secs, body })
     }
 }
 
@@ -241,8 +249,12 @@ impl Answer {
         self.json().map_err(|text| Failure::Response { text, body: None })
     }
 
-    /// The status, and for a redirect where it leads: it is not followed.
+    /// The status, and for a redirect where it leads, which is not followed, or for a limit when to come back.
     fn status_line(&self) -> String {
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(secs)) = (self.status, self.retry_after_secs) {
+            let unit = if secs == 1 { "second" } else { "seconds" };
+            return format!("{}, try again in {secs} {unit}", status_line(self.status));
+        }
         match &self.location {
             Some(location) if self.status.is_redirection() => {
                 format!("{}, not followed to {}", status_line(self.status), without_password(location))

@@ -10,7 +10,7 @@ use rolegate::server::{Limits, Observe, Server};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -232,12 +232,24 @@ pub(super) fn engine(policies: PolicySet, roles: &[&str]) -> (Engine, Vec<Token>
 
 /// Puts a token with this role into the store.
 pub(super) fn add_token(store: &MemoryStore, role: &str, expires: Option<Timestamp>) -> Token {
-    let token = Token { id: TokenId::generate().unwrap(), secret: Secret::generate().unwrap() };
+    let secret = Secret::generate().unwrap();
+    Token { id: add_digest(store, role, expires, secret.digest(), SecretKind::Generated), secret }
+}
+
+/// Puts a token with this digest into the store.
+pub(super) fn add_digest(
+    store: &MemoryStore,
+    role: &str,
+    expires: Option<Timestamp>,
+    digest: TokenDigest,
+    kind: SecretKind,
+) -> TokenId {
+    let id = TokenId::generate().unwrap();
     let created = Timestamp::from_millis(BEGINNING.as_millis() - DAY_MS);
     let record = TokenRecord {
-        id: token.id,
-        digest: token.secret.digest(),
-        kind: SecretKind::Generated,
+        id,
+        digest,
+        kind,
         origin: TokenOrigin::Api,
         name: format!("token of {role}"),
         description: None,
@@ -250,7 +262,7 @@ pub(super) fn add_token(store: &MemoryStore, role: &str, expires: Option<Timesta
         expires,
     };
     assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
-    token
+    id
 }
 
 /// Takes every request that reaches it.

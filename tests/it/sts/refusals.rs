@@ -101,6 +101,46 @@ fn server_that_does_not_let_in_is_exit_4() {
 }
 
 #[test]
+fn too_many_failed_attempts_are_told_with_the_time_to_come_back() {
+    let too_many = |wait| json("429 Too Many Requests", ERRORS).with_header("Retry-After", wait);
+    insta::assert_snapshot!(info(too_many("12")), @"
+    exit 4
+    --- stderr
+    ❌ Could not connect to http://127.0.0.1:[port]/api (429 Too Many Requests, try again in 12 seconds): no permission: <list>
+    ");
+    insta::assert_snapshot!(list(too_many("1"), ""), @"
+    exit 3
+    --- stderr
+    ❌ 429 Too Many Requests, try again in 1 second
+    _type: ErrorsResponse
+    errors:
+      - _type: InternalError
+        errorCode: 403
+        message: 'no permission: <list>'
+    serverTimestamp: 1.655e+12
+    trackingKey: k1
+    ");
+    insta::assert_snapshot!(list(too_many("Wed, 21 Oct 2026 07:28:00 GMT"), "--no-color"), @"
+    exit 3
+    --- stderr
+    [ERROR] 429 Too Many Requests
+    _type: ErrorsResponse
+    errors:
+      - _type: InternalError
+        errorCode: 403
+        message: 'no permission: <list>'
+    serverTimestamp: 1.655e+12
+    trackingKey: k1
+    ");
+    let plain = Reply::new("429 Too Many Requests", Some("text/plain"), b"slow down");
+    insta::assert_snapshot!(info(plain.with_header("Retry-After", "-1")), @"
+    exit 4
+    --- stderr
+    ❌ Could not connect to http://127.0.0.1:[port]/api (429 Too Many Requests): slow down
+    ");
+}
+
+#[test]
 fn answer_about_the_server_that_is_none_is_exit_4() {
     for (name, reply) in [
         ("info_empty", json("200 OK", "")),

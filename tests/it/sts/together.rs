@@ -16,6 +16,11 @@ struct Rolegate {
 #[expect(clippy::unwrap_used, reason = "a test that cannot run its server fails")]
 impl Rolegate {
     fn serve() -> Self {
+        Self::serve_with(&[])
+    }
+
+    /// The same with these variables in its environment.
+    fn serve_with(variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/stackstate.rhai");
         let config = format!(
@@ -27,6 +32,7 @@ impl Rolegate {
             .args(["serve", "--config", "rolegate.yaml"])
             .current_dir(folder.path())
             .env_clear()
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -115,6 +121,23 @@ fn expiry_in_the_past_is_refused_and_one_in_the_future_is_shown() {
     assert!(past.stderr.contains("_type: ServiceTokenInvalidExpiryError\n"), "{}", past.stderr);
     assert_eq!(create("2100-12-31").code, 0);
     assert!(server.sts("service-token list").run().stdout.contains("| x         | 2100-12-31 |"));
+}
+
+#[test]
+fn wrong_token_is_told_to_wait_once_it_was_tried_often_and_the_right_one_is_not() {
+    let server = Rolegate::serve_with(&[
+        ("ROLEGATE_LIMITS_FAILED_AUTHENTICATIONS_BURST", "2"),
+        ("ROLEGATE_LIMITS_FAILED_AUTHENTICATIONS_PER_MINUTE", "1"),
+    ]);
+    let wrong = || server.sts_with("service-token list", "svctok-nobody-has-this-one").run();
+    for _ in 0..2 {
+        assert!(wrong().stderr.starts_with("❌ Authentication failed"));
+    }
+    let refused = wrong();
+    assert_eq!(refused.code, 4);
+    let told = ["(429 Too Many Requests, try again in ", "seconds): too many requests from this address"];
+    assert!(told.iter().all(|text| refused.stderr.contains(text)), "{}", refused.stderr);
+    assert_eq!(server.sts("service-token list").run().code, 0);
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(super) struct Reply {
     status: &'static str,
     content_type: Option<&'static str>,
     body: Vec<u8>,
-    location: Option<&'static str>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Default)]
@@ -272,7 +272,7 @@ impl Reply {
 
     /// Any answer.
     pub(super) fn new(status: &'static str, content_type: Option<&'static str>, body: &[u8]) -> Self {
-        Self { status, content_type, body: body.to_vec(), location: None }
+        Self { status, content_type, body: body.to_vec(), header: None }
     }
 
     /// An answer that need not be HTTP.
@@ -282,7 +282,12 @@ impl Reply {
 
     /// A redirect.
     pub(super) fn redirect(location: &'static str) -> Self {
-        Self { location: Some(location), ..Self::new("302 Found", None, b"") }
+        Self::new("302 Found", None, b"").with_header("Location", location)
+    }
+
+    /// The same with a header field.
+    pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
     }
 }
 
@@ -323,8 +328,8 @@ fn answer<S: Read + Write>(stream: S, state: &Mutex<State>) -> std::io::Result<(
     if let Some(content_type) = reply.content_type {
         head.push_str(&format!("Content-Type: {content_type}\r\n"));
     }
-    if let Some(location) = reply.location {
-        head.push_str(&format!("Location: {location}\r\n"));
+    if let Some((name, value)) = reply.header {
+        head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !reply.status.starts_with("204") {
         head.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
