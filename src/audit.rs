@@ -3,18 +3,25 @@
 //! The order is: the entry is written and synced, the store commits, the caller is answered. When the
 //! commit fails after its entry was written, a [`AuditEvent::ChangeFailed`] entry follows.
 
+mod best_effort;
+mod denials;
+mod event;
 #[cfg(feature = "server")]
 pub mod file;
 
-use crate::decision::PolicyVersion;
+pub use best_effort::{BestEffort, Loss};
+pub use denials::{DENIALS_AT_ONCE, DENIALS_EVERY, DENIED_TOKENS_MAX, Denials, LeftOut};
+pub use event::{AuditEvent, AuditOutcome, Change};
+
 use crate::time::Timestamp;
-use crate::token::{Principal, TokenId, TokenRecord};
+use crate::token::{Principal, TokenId};
 use parking_lot::Mutex;
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A place that takes audit entries.
 pub trait Audit: fmt::Debug + Send + Sync {
@@ -23,6 +30,15 @@ pub trait Audit: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the entry is not written for certain. The change that it tells of must not be made.
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError>;
+
+    /// Goes on at its own place, when what it writes to was moved away, and tells whether it was. A log that
+    /// cannot be moved has nothing to do.
+    ///
+    /// # Errors
+    /// When it cannot go on there.
+    fn reopen(&self) -> Result<bool, AuditError> {
+        Ok(false)
+    }
 }
 
 /// One thing that happened.
@@ -47,62 +63,6 @@ pub enum Actor<'a> {
     Principal(&'a Principal),
     /// The program itself: at its start, or on its operator's command.
     Program,
-}
-
-/// What happened.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum AuditEvent<'a> {
-    /// The program started, with these policies.
-    Started {
-        /// Which policies decide from now on.
-        policy: PolicyVersion,
-    },
-    /// A token is about to be created.
-    TokenCreated(&'a TokenRecord),
-    /// A token is about to be changed.
-    TokenUpdated {
-        /// As it was.
-        before: &'a TokenRecord,
-        /// As it will be.
-        after: &'a TokenRecord,
-    },
-    /// A token is about to be deleted.
-    TokenDeleted(&'a TokenRecord),
-    /// A change that the entry before told of did not happen.
-    ChangeFailed {
-        /// Which kind of change.
-        change: Change,
-        /// The token that it was about.
-        token: &'a TokenRecord,
-        /// Why it did not happen.
-        reason: &'a str,
-    },
-    /// Other policies are about to decide.
-    PoliciesReplaced {
-        /// Which policies decided until now.
-        before: PolicyVersion,
-        /// Which decide from now on.
-        after: PolicyVersion,
-    },
-    /// A live token was refused a call to the token API.
-    AdminDenied {
-        /// The method of the call.
-        method: &'a str,
-        /// Its canonical path, without the query.
-        path: &'a str,
-    },
-}
-
-/// The kinds of change to a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It is created.
-    Create,
-    /// Its name, roles or expiry change.
-    Update,
-    /// It is deleted.
-    Delete,
 }
 
 /// Why an entry is not written for certain.
@@ -161,6 +121,8 @@ pub struct Recorded {
     pub actor: Option<TokenId>,
     /// What happened, by [`AuditEvent::name`].
     pub event: &'static str,
+    /// How it ended.
+    pub outcome: AuditOutcome,
     /// The token that it happened to.
     pub token: Option<TokenId>,
     /// Where the request came from.
@@ -169,39 +131,23 @@ pub struct Recorded {
     pub request_id: Option<String>,
 }
 
-impl AuditEvent<'_> {
-    /// The name of the event as the log has it.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "started",
-            Self::TokenCreated(_) => "token_created",
-            Self::TokenUpdated { .. } => "token_updated",
-            Self::TokenDeleted(_) => "token_deleted",
-            Self::ChangeFailed { .. } => "change_failed",
-            Self::PoliciesReplaced { .. } => "policies_replaced",
-            Self::AdminDenied { .. } => "admin_denied",
-        }
+impl<A: Audit + ?Sized> Audit for Arc<A> {
+    fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
+        (**self).record(entry)
     }
 
-    /// The token that the event is about, as it is after the event.
-    pub const fn token(&self) -> Option<&TokenRecord> {
-        match self {
-            Self::TokenCreated(token) | Self::TokenDeleted(token) => Some(token),
-            Self::TokenUpdated { after, .. } => Some(after),
-            Self::ChangeFailed { token, .. } => Some(token),
-            Self::Started { .. } | Self::PoliciesReplaced { .. } | Self::AdminDenied { .. } => None,
-        }
+    fn reopen(&self) -> Result<bool, AuditError> {
+        (**self).reopen()
     }
 }
 
-impl Change {
-    /// The name of the change as the log has it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Delete => "delete",
-        }
+impl<A: Audit + ?Sized> Audit for Box<A> {
+    fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
+        (**self).record(entry)
+    }
+
+    fn reopen(&self) -> Result<bool, AuditError> {
+        (**self).reopen()
     }
 }
 
@@ -226,7 +172,8 @@ impl Audit for MemoryAudit {
                 Actor::Program => None,
             },
             event: entry.event.name(),
-            token: entry.event.token().map(|token| token.id),
+            outcome: entry.event.outcome(),
+            token: entry.event.token_id(),
             client_ip: entry.client_ip,
             request_id: entry.request_id.map(str::to_owned),
         });

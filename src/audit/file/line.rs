@@ -1,26 +1,15 @@
 //! One entry as one line of JSON.
 
 use super::LINE_MAX_BYTES;
+use super::chain::Tail;
 use crate::audit::{Actor, AuditEntry, AuditEvent};
-use crate::token::{RoleName, TokenOrigin, TokenRecord};
+use crate::token::{RoleName, TokenId, TokenOrigin, TokenRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
-use sha2::{Digest as _, Sha256};
 use std::io;
 
 /// How every line starts.
 const START: &[u8] = b"{\"seq\":";
-
-/// Where a log ends: the number and digest of its last line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tail {
-    /// The number of the last entry; zero before the first.
-    pub(super) seq: u64,
-    /// SHA-256 of the last line without its end; zeros before the first.
-    pub(super) prev: [u8; 32],
-    /// Whether the last line lacks its end.
-    pub(super) is_torn: bool,
-}
 
 /// What ties a line to the one before it.
 #[derive(Debug, Deserialize)]
@@ -34,6 +23,7 @@ pub(super) struct Link {
 struct Line<'a> {
     time: String,
     event: &'static str,
+    outcome: &'static str,
     actor: ActorLine<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<String>,
@@ -53,12 +43,57 @@ enum ActorLine<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Detail<'a> {
-    Started { policy: String },
-    Replaced { policy_before: String, policy: String },
-    Token { token: TokenLine<'a> },
-    Updated { before: TokenLine<'a>, token: TokenLine<'a> },
-    Failed { change: &'static str, reason: &'a str, token: TokenLine<'a> },
-    Denied { method: &'a str, path: &'a str },
+    Nothing {},
+    Started {
+        policy: String,
+    },
+    Replaced {
+        policy_before: String,
+        policy: String,
+    },
+    Kept {
+        policy: String,
+        reason: &'a str,
+    },
+    Token {
+        token: TokenLine<'a>,
+    },
+    Updated {
+        before: TokenLine<'a>,
+        token: TokenLine<'a>,
+    },
+    Failed {
+        change: &'static str,
+        reason: &'a str,
+        token: TokenLine<'a>,
+    },
+    Refused {
+        change: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token_id: Option<u64>,
+        reason: &'a str,
+        #[serde(skip_serializing_if = "is_zero")]
+        left_out: u64,
+    },
+    Denied {
+        method: &'a str,
+        path: &'a str,
+        decision_id: &'a str,
+        #[serde(skip_serializing_if = "is_zero")]
+        left_out: u64,
+    },
+    LeftOut {
+        token_id: Option<u64>,
+        count: u64,
+        since: String,
+    },
+    Lost {
+        count: u64,
+        since: String,
+    },
+    Counted {
+        count: u64,
+    },
 }
 
 /// A token without its secret and without its whole digest.
@@ -67,9 +102,22 @@ struct TokenLine<'a> {
     id: u64,
     fingerprint: String,
     name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
     origin: &'static str,
     roles: Vec<&'a str>,
     expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former: Option<FormerLine>,
+}
+
+/// The secret that a token had before, while that one lives on.
+#[derive(Serialize)]
+struct FormerLine {
+    fingerprint: String,
+    expires: String,
 }
 
 /// An entry without its link, which is known when it is its turn to be written.
@@ -81,9 +129,9 @@ pub(super) fn body(entry: &AuditEntry<'_>) -> io::Result<Vec<u8>> {
 
 /// Continues a log that ends so by this entry, and gives where it ends then. When the line would have more than
 /// [`LINE_MAX_BYTES`], nothing is added, and the error is its length.
-pub(super) fn append(log: &mut Vec<u8>, body: &[u8], tail: Tail) -> Result<Tail, usize> {
+pub(super) fn append(log: &mut Vec<u8>, body: &[u8], tail: &Tail) -> Result<Tail, usize> {
     let seq = tail.seq.saturating_add(1);
-    let link = format!("{{\"seq\":{seq},\"prev\":\"{}\",", hex(&tail.prev));
+    let link = format!("{{\"seq\":{seq},\"prev\":\"{}\",", hex(&tail.digest()));
     let body = body.strip_prefix(b"{").unwrap_or(body);
     // The ends of this line and of a torn one before it count.
     let length = link.len() + body.len() + 1 + usize::from(tail.is_torn);
@@ -96,14 +144,9 @@ pub(super) fn append(log: &mut Vec<u8>, body: &[u8], tail: Tail) -> Result<Tail,
     let start = log.len();
     log.extend_from_slice(link.as_bytes());
     log.extend_from_slice(body);
-    let prev = digest(log.get(start..).unwrap_or_default());
+    let after = Tail::at(seq, log.get(start..).unwrap_or_default());
     log.push(b'\n');
-    Ok(Tail { seq, prev, is_torn: false })
-}
-
-/// What the next line names this one by.
-pub(super) fn digest(line: &[u8]) -> [u8; 32] {
-    Sha256::digest(line).into()
+    Ok(after)
 }
 
 /// Whether a line may be the beginning of an entry.
@@ -127,6 +170,7 @@ impl<'a> Line<'a> {
         Self {
             time: entry.at.to_string(),
             event: entry.event.name(),
+            outcome: entry.event.outcome().name(),
             actor: match entry.actor {
                 Actor::Principal(principal) => {
                     ActorLine::Token { token: principal.id.get(), name: &principal.name }
@@ -135,22 +179,45 @@ impl<'a> Line<'a> {
             },
             client_ip: entry.client_ip.map(|ip| ip.to_string()),
             request_id: entry.request_id,
-            detail: match entry.event {
-                AuditEvent::Started { policy } => Detail::Started { policy: policy.to_string() },
-                AuditEvent::TokenCreated(token) | AuditEvent::TokenDeleted(token) => {
-                    Detail::Token { token: TokenLine::of(token) }
-                }
-                AuditEvent::TokenUpdated { before, after } => {
-                    Detail::Updated { before: TokenLine::of(before), token: TokenLine::of(after) }
-                }
-                AuditEvent::ChangeFailed { change, token, reason } => {
-                    Detail::Failed { change: change.name(), reason, token: TokenLine::of(token) }
-                }
-                AuditEvent::PoliciesReplaced { before, after } => {
-                    Detail::Replaced { policy_before: before.to_string(), policy: after.to_string() }
-                }
-                AuditEvent::AdminDenied { method, path } => Detail::Denied { method, path },
-            },
+            detail: Detail::of(&entry.event),
+        }
+    }
+}
+
+impl<'a> Detail<'a> {
+    fn of(event: &AuditEvent<'a>) -> Self {
+        match *event {
+            AuditEvent::Started { policy } => Self::Started { policy: policy.to_string() },
+            AuditEvent::TokenCreated(token)
+            | AuditEvent::TokenDisabled(token)
+            | AuditEvent::TokenEnabled(token)
+            | AuditEvent::TokenDeleted(token) => Self::Token { token: TokenLine::of(token) },
+            AuditEvent::TokenUpdated { before, after } | AuditEvent::TokenRotated { before, after } => {
+                Self::Updated { before: TokenLine::of(before), token: TokenLine::of(after) }
+            }
+            AuditEvent::TokensExported { count } | AuditEvent::TokensImported { count } => {
+                Self::Counted { count }
+            }
+            AuditEvent::ChangeFailed { change, token, reason } => {
+                Self::Failed { change: change.name(), reason, token: TokenLine::of(token) }
+            }
+            AuditEvent::ChangeRefused { change, token, reason, left_out } => {
+                Self::Refused { change: change.name(), token_id: token.map(TokenId::get), reason, left_out }
+            }
+            AuditEvent::PoliciesReplaced { before, after } => {
+                Self::Replaced { policy_before: before.to_string(), policy: after.to_string() }
+            }
+            AuditEvent::PoliciesKept { policy, reason, .. } => {
+                Self::Kept { policy: policy.to_string(), reason }
+            }
+            AuditEvent::AdminDenied { method, path, decision_id, left_out } => {
+                Self::Denied { method, path, decision_id, left_out }
+            }
+            AuditEvent::DenialsLeftOut { token, count, since } => {
+                Self::LeftOut { token_id: token.map(TokenId::get), count, since: since.to_string() }
+            }
+            AuditEvent::EntriesLost { count, since } => Self::Lost { count, since: since.to_string() },
+            AuditEvent::LogReopened => Self::Nothing {},
         }
     }
 }
@@ -161,6 +228,7 @@ impl<'a> TokenLine<'a> {
             id: token.id.get(),
             fingerprint: token.digest.fingerprint(),
             name: &token.name,
+            description: token.description.as_deref(),
             origin: match token.origin {
                 TokenOrigin::Api => "api",
                 TokenOrigin::Bootstrap => "bootstrap",
@@ -168,8 +236,18 @@ impl<'a> TokenLine<'a> {
             },
             roles: token.roles.iter().map(RoleName::as_str).collect(),
             expires: token.expires.map(|expires| expires.to_string()),
+            disabled: token.disabled.map(|since| since.to_string()),
+            former: token.former.map(|former| FormerLine {
+                fingerprint: former.digest.fingerprint(),
+                expires: former.expires.to_string(),
+            }),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Compact JSON in which whatever a terminal would obey or hide is escaped, beyond what JSON asks for.
