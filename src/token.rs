@@ -2,6 +2,9 @@
 
 #[cfg(feature = "cli")]
 pub mod candidates;
+mod state;
+
+pub use state::SecretState;
 
 use crate::time::Timestamp;
 use rand::{TryRng, rngs::SysRng};

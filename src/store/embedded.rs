@@ -8,7 +8,7 @@ mod queue;
 mod row;
 mod uses;
 
-pub use look::find_token;
+pub use look::{StoreView, find_token};
 
 use self::backend::Backend;
 use self::guarded::GuardedFile;

@@ -1,43 +1,99 @@
-//! A look at one token of a store that nobody has open. Nothing is created, and not a byte changes.
+//! A look at the tokens of a store that nobody has open. Nothing is created, and not a byte changes.
 
 use super::guarded::GuardedFile;
-use super::{FILE_NAME, Place, TOKENS, guard, row};
+use super::{DIGESTS, FILE_NAME, Opened, Place, TOKENS, guard, row};
 use crate::store::StoreError;
-use crate::token::{TokenId, TokenRecord};
-use redb::ReadableDatabase as _;
+use crate::token::{TokenDigest, TokenId, TokenRecord};
+use redb::{ReadTransaction, ReadableDatabase as _};
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+
+/// A store that is looked at and not changed. While it is, no server can open it.
+#[derive(Debug)]
+pub struct StoreView {
+    place: Place,
+    opened: Opened,
+    /// Shared with others who look.
+    _lock: File,
+}
 
 /// The token with this id in the store of a data folder; `None` when it has none.
 ///
 /// # Errors
 /// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
 pub fn find_token(folder: &Path, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-    let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
-    let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
-    let lock = File::open(folder).map_err(|source| super::refused("open", folder, source))?;
-    match lock.try_lock_shared() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
-        // Some network file systems lock no folders; redb's own lock on the file is still taken there.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-        Err(TryLockError::Error(source)) => return Err(super::refused("lock", folder, source)),
+    StoreView::open(folder)?.token(id)
+}
+
+impl StoreView {
+    /// Opens the store of a data folder.
+    ///
+    /// # Errors
+    /// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
+        let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
+        let lock = File::open(folder).map_err(|source| super::refused("open", folder, source))?;
+        match lock.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
+            // Some network file systems lock no folders; redb's own lock on the file is still taken there.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(source)) => return Err(super::refused("lock", folder, source)),
+        }
+        place.refuse_other_content(&mut file)?;
+        let opened = guard(&place, || {
+            let locks = file.try_clone().map_err(|source| place.io("open", source))?;
+            // What redb mends of a store that was not closed is mended in memory and goes with it.
+            let content = GuardedFile::held(file).map_err(|source| place.io("read", source))?;
+            let opened = place.open_database(locks, content, true)?;
+            place.check_format(&opened)?;
+            Ok(opened)
+        })?;
+        Ok(Self { place, opened, _lock: lock })
     }
-    place.refuse_other_content(&mut file)?;
-    guard(&place, || {
-        let locks = file.try_clone().map_err(|source| place.io("open", source))?;
-        // What redb mends of a store that was not closed is mended in memory and goes with it.
-        let content = GuardedFile::held(file).map_err(|source| place.io("read", source))?;
-        let opened = place.open_database(locks, content, true)?;
-        place.check_format(&opened)?;
-        let row = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let table = opened.database.begin_read()?.open_table(TOKENS)?;
-            Ok(table.get(id.get())?.map(|row| row.value().to_vec()))
-        };
-        let row = row().map_err(|error| place.explain("read", error))?;
-        row.map(|row| row::decode(id.get(), &row).map_err(|what| place.corrupt(what))).transpose()
-    })
+
+    /// The token with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.read(|transaction| row_of(transaction, id.get()))?.map(|row| self.decode(row)).transpose()
+    }
+
+    /// The token that has, or had until lately, the secret with this digest.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn token_by_digest(&self, digest: &TokenDigest) -> Result<Option<TokenRecord>, StoreError> {
+        let row = self.read(|transaction| {
+            let digests = transaction.open_table(DIGESTS)?;
+            let id = digests.get(digest.as_bytes())?.map(|id| id.value());
+            id.map_or(Ok(None), |id| row_of(transaction, id))
+        })?;
+        row.map(|row| self.decode(row)).transpose()
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        guard(&self.place, || {
+            let read = || read(&self.opened.database.begin_read()?);
+            read().map_err(|error| self.place.explain("read", error))
+        })
+    }
+
+    fn decode(&self, (id, row): (u64, Vec<u8>)) -> Result<TokenRecord, StoreError> {
+        row::decode(id, &row).map_err(|what| self.place.corrupt(what))
+    }
+}
+
+/// A token's number and row.
+fn row_of(transaction: &ReadTransaction, id: u64) -> Result<Option<(u64, Vec<u8>)>, redb::Error> {
+    let tokens = transaction.open_table(TOKENS)?;
+    Ok(tokens.get(id)?.map(|row| (id, row.value().to_vec())))
 }
 
 #[cfg(test)]
@@ -46,7 +102,7 @@ mod tests {
     use crate::store::embedded::EmbeddedStore;
     use crate::store::{Names, Store as _};
     use crate::time::Timestamp;
-    use crate::token::{Secret, SecretKind, TokenOrigin};
+    use crate::token::{FormerSecret, Secret, SecretKind, TokenOrigin};
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -84,6 +140,28 @@ mod tests {
         assert_eq!(find_token(folder.path(), TokenId::generate().unwrap()).unwrap(), None);
         assert!(fs::read(&file).unwrap() == before);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn token_is_found_by_its_digest_and_by_that_of_its_former_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = Secret::generate().unwrap().digest();
+        let expires = Timestamp::from_millis(1);
+        let former = Some(FormerSecret { digest, kind: SecretKind::Generated, expires });
+        let record = TokenRecord { former, ..record() };
+        let store = EmbeddedStore::open(folder.path()).unwrap();
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
+        drop(store);
+        let view = StoreView::open(folder.path()).unwrap();
+        for digest in [record.digest, digest] {
+            assert_eq!(view.token_by_digest(&digest).unwrap().as_ref(), Some(&record));
+        }
+        assert_eq!(view.token_by_digest(&Secret::generate().unwrap().digest()).unwrap(), None);
+        // Others may look at the same time, and nobody may open it.
+        assert!(StoreView::open(folder.path()).is_ok());
+        assert!(matches!(EmbeddedStore::open(folder.path()), Err(StoreError::InUse { .. })));
+        drop(view);
+        assert!(EmbeddedStore::open(folder.path()).is_ok());
     }
 
     #[test]
