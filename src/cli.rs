@@ -1,4 +1,6 @@
 //! The programs of the command line.
 
+mod files;
+mod client;
 pub mod rolegate;
 pub mod sts;

@@ -16,9 +16,7 @@ mod table;
 mod printer;
 mod credential;
 mod contexts;
-mod files;
 mod settings;
-mod proxy;
 mod client;
 mod commands;
 

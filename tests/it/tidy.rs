@@ -17,7 +17,7 @@ const CONFINED: [(&str, &[&str]); 4] = [
     ("rhai", &["src/policy/script"]),
     ("redb", &["src/store/embedded"]),
     ("serde_yaml", &["src/config", "src/policy/cases", "src/cli/sts/"]),
-    ("ureq", &["src/cli/sts/"]),
+    ("ureq", &["src/cli/client.rs"]),
 ];
 
 struct Source {

@@ -1,5 +1,6 @@
 //! What can go wrong in `sts`, and the exit code that scripts know each by.
 
+use crate::cli::files::Unreadable;
 use serde_json::Value;
 
 /// Anything that ends a command without success. The text is what follows the error symbol.
@@ -105,5 +106,11 @@ impl Failure {
     /// Whether the text holds the server's body already, so that it is not to be printed after it again.
     pub(crate) const fn text_has_body(&self) -> bool {
         matches!(self, Self::Connect { .. })
+    }
+}
+
+impl From<Unreadable> for Failure {
+    fn from(Unreadable { path, cause }: Unreadable) -> Self {
+        Self::ReadFile { path, cause }
     }
 }

@@ -4,9 +4,10 @@
 use super::contexts::{ConfigFile, Context};
 use super::credential::{Credential, CredentialKind};
 use super::failure::Failure;
-use super::files::{certificates_of_file, token_of_file};
 use super::parse::Invocation;
 use super::surroundings::Surroundings;
+use crate::cli::client::Trust;
+use crate::cli::files::{certificates_of_file, token_of_file};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,17 +32,6 @@ pub(crate) struct Connection {
     pub(crate) trust: Trust,
     /// The time limit of one request.
     pub(crate) timeout: Duration,
-}
-
-/// Who may vouch for the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    /// The certificate authorities that browsers know.
-    Public,
-    /// These certificate authorities, in PEM.
-    Authorities(Vec<u8>),
-    /// Nobody need.
-    Anyone,
 }
 
 /// What a command line and the environment say about certificates.
@@ -274,7 +264,7 @@ fn trust_of(settings: TrustSettings<'_>, is_https: bool, env: &Surroundings) -> 
     }
     let path = settings.path.or_else(|| env.path("SSL_CERT_FILE").filter(|_| settings.data.is_none()));
     match (path, settings.data) {
-        (Some(path), _) => certificates_of_file(&path).map(Trust::Authorities),
+        (Some(path), _) => Ok(Trust::Authorities(certificates_of_file(&path)?)),
         (None, Some(data)) => super::base64::decode(data).map(Trust::Authorities).ok_or_else(|| {
             Failure::Certificates("the certificate authorities given are not base64".to_owned())
         }),

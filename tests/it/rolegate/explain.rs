@@ -257,7 +257,10 @@ fn changed_policies_are_told_and_what_they_say_is_marked() {
 #[test]
 fn log_holds_denials_and_no_secret() {
     let (running, _) = logged(&[
-        ("/api/jobs/1?password=hunter2", "X-Env: prod\r\nX-User: secret-of-ann\r\nCookie: session=of-ann-too\r\n"),
+        (
+            "/api/jobs/1?password=hunter2",
+            "X-Env: prod\r\nX-User: secret-of-ann\r\nCookie: session=of-ann-too\r\n",
+        ),
         ("/api/server/info", ""),
         ("/health", ""),
     ]);

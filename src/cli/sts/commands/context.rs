@@ -1,11 +1,11 @@
 //! `context save`, `list`, `show`, `set`, `validate` and `delete`.
 
 use super::Run;
+use crate::cli::files::{certificates_of_file, token_of_file};
 use crate::cli::sts::base64;
 use crate::cli::sts::client::{Client, ServerInfo};
 use crate::cli::sts::contexts::{ConfigFile, Context};
 use crate::cli::sts::failure::Failure;
-use crate::cli::sts::files::{certificates_of_file, token_of_file};
 use crate::cli::sts::settings::{self, TrustSettings};
 use crate::cli::sts::table::{Table, visible};
 use serde_json::{Value, json};

@@ -1,19 +1,19 @@
 //! Which proxy the environment wants a request to take.
 
-use super::surroundings::Surroundings;
+use super::Variables;
 use std::net::IpAddr;
 
 /// The proxy for a URL with this scheme and host: a variable for each scheme, none for this machine
 /// itself and for the hosts of `NO_PROXY`.
-pub(crate) fn proxy_for(scheme: &str, host: &str, env: &Surroundings) -> Option<String> {
+pub(super) fn proxy_for(scheme: &str, host: &str, env: Variables<'_>) -> Option<String> {
     let names = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
-    let proxy = names.iter().find_map(|name| env.text(name))?;
+    let proxy = names.iter().find_map(|name| env(name))?;
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let loopback = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     if loopback || host == "localhost" {
         return None;
     }
-    let excluded = ["NO_PROXY", "no_proxy"].iter().find_map(|name| env.text(name)).unwrap_or_default();
+    let excluded = ["NO_PROXY", "no_proxy"].iter().find_map(|name| env(name)).unwrap_or_default();
     let direct = excluded.split(',').map(str::trim).any(|entry| is_excluded(&host, entry));
     (!direct).then_some(proxy)
 }
@@ -39,11 +39,15 @@ mod tests {
 
     #[test]
     fn scheme_and_host_choose_the_proxy() {
-        let env = Surroundings::of_vars(&[
-            ("HTTPS_PROXY", "http://one"),
-            ("http_proxy", "http://two"),
-            ("NO_PROXY", "direct.example, .inside.example,zone.example:8443"),
-        ]);
+        let env = |name: &str| {
+            let value = match name {
+                "HTTPS_PROXY" => "http://one",
+                "http_proxy" => "http://two",
+                "NO_PROXY" => "direct.example, .inside.example,zone.example:8443",
+                _ => return None,
+            };
+            Some(value.to_owned())
+        };
         for (scheme, host, proxy) in [
             ("https", "a.example", Some("http://one")),
             ("http", "a.example", Some("http://two")),
@@ -59,7 +63,11 @@ mod tests {
         ] {
             assert_eq!(proxy_for(scheme, host, &env).as_deref(), proxy, "{scheme} {host}");
         }
-        let none = Surroundings::of_vars(&[("HTTP_PROXY", "http://p"), ("NO_PROXY", "*")]);
+        let none = |name: &str| match name {
+            "HTTP_PROXY" => Some("http://p".to_owned()),
+            "NO_PROXY" => Some("*".to_owned()),
+            _ => None,
+        };
         assert_eq!(proxy_for("http", "a.example", &none), None);
         assert_eq!(proxy_for("https", "a.example", &none), None);
     }

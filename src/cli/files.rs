@@ -1,6 +1,5 @@
-//! The files that settings name: tokens and certificates.
+//! The files that settings of both programs name: tokens and certificates.
 
-use super::failure::Failure;
 use std::io::Read;
 use std::path::Path;
 use zeroize::Zeroizing;
@@ -10,13 +9,22 @@ const TOKEN_FILE_MAX_BYTES: u64 = 64 * 1024;
 /// The largest file of certificate authorities, in bytes.
 const CERTIFICATES_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A file that cannot be read, or holds something else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read `{path}`: {cause}")]
+pub(crate) struct Unreadable {
+    /// The file.
+    pub(crate) path: String,
+    /// What the system said, or what is wrong with it.
+    pub(crate) cause: String,
+}
+
 /// The service token of a file, or of standard input for `-`.
 ///
 /// # Errors
 /// When it cannot be read, or holds no token.
-pub(crate) fn token_of_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let failed =
-        |cause: &str| Failure::ReadFile { path: path.display().to_string(), cause: cause.to_owned() };
+pub(crate) fn token_of_file(path: &Path) -> Result<Zeroizing<String>, Unreadable> {
+    let failed = |cause: &str| Unreadable { path: path.display().to_string(), cause: cause.to_owned() };
     let mut bytes = Zeroizing::new(Vec::new());
     let read = if path.as_os_str() == "-" {
         std::io::stdin().lock().take(TOKEN_FILE_MAX_BYTES + 1).read_to_end(&mut bytes)
@@ -38,8 +46,8 @@ pub(crate) fn token_of_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(crate) fn certificates_of_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |cause: String| Failure::ReadFile { path: path.display().to_string(), cause };
+pub(crate) fn certificates_of_file(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    let failed = |cause: String| Unreadable { path: path.display().to_string(), cause };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(CERTIFICATES_MAX_BYTES + 1).read_to_end(&mut bytes))
@@ -62,8 +70,8 @@ mod tests {
         std::fs::write(&path, "x".repeat(limit)).unwrap();
         assert_eq!(token_of_file(&path).unwrap().len(), limit);
         std::fs::write(&path, "x".repeat(limit + 1)).unwrap();
-        assert_eq!(token_of_file(&path).unwrap_err().exit_code(), 5);
+        assert!(token_of_file(&path).unwrap_err().cause.contains("larger than 64 KiB"));
         std::fs::write(&path, " \n").unwrap();
-        assert_eq!(token_of_file(&path).unwrap_err().exit_code(), 5);
+        assert_eq!(token_of_file(&path).unwrap_err().cause, "it holds no token");
     }
 }
