@@ -4,6 +4,7 @@ mod change;
 mod lifecycle;
 mod replace;
 mod turns;
+mod uses;
 
 pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
 pub use lifecycle::{GRACE_MAX, TokenChanges};
@@ -18,6 +19,7 @@ use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, TokenRecord};
 use crate::tokens::{TokenIndex, Unauthenticated};
+use crate::uses::Uses;
 use arc_swap::ArcSwap;
 use http::Method;
 use parking_lot::{Mutex, RwLock};
@@ -40,6 +42,7 @@ pub struct Engine {
     /// change has ended that its token began while it was live.
     under_way: RwLock<()>,
     turns: turns::Turns,
+    uses: Uses,
     /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
     replacing: Mutex<()>,
     decision_series: u32,
@@ -146,6 +149,7 @@ impl Engine {
             audit,
             under_way: RwLock::new(()),
             turns: turns::Turns::default(),
+            uses: Uses::default(),
             replacing: Mutex::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),
@@ -162,6 +166,9 @@ impl Engine {
     pub fn check_by(&self, policies: &PolicySet, request: &Request, now: Timestamp) -> Answer {
         let authenticated = self.tokens.authenticate(request.credential(), now);
         let decision = policies.decide(authenticated.as_ref().ok(), request, now);
+        if let Ok(principal) = &authenticated {
+            self.uses.count(principal.id, &decision, policies, now);
+        }
         match authenticated {
             authenticated if decision.is_allow() => {
                 Answer::Permitted(Permit { principal: authenticated, decision, facts: Facts::of(request) })

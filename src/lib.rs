@@ -33,6 +33,8 @@ pub(crate) mod batch;
 pub mod policy;
 pub mod store;
 pub mod tokens;
+pub mod uses;
+pub mod privilege;
 pub mod audit;
 pub mod bootstrap;
 

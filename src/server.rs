@@ -12,6 +12,7 @@ mod observe;
 mod metrics;
 mod reload;
 mod shadow;
+mod uses;
 pub mod decision_log;
 mod reply;
 mod access;
@@ -45,6 +46,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
+use uses::UseWriter;
 
 /// A server around one engine: either with rolegate's own API behind the guard, or with routes of your own.
 pub struct Server {
@@ -195,8 +197,10 @@ impl Server {
     {
         let Self { engine, limits, clock, stopwatch, observers, metrics, tells_version, .. } = self;
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
+        let writer = UseWriter::start(Arc::clone(&engine));
         let guard = Guard { engine, routes, limits, clock, attempts, observers, metrics, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
+        writer.finish().await;
     }
 }
 

@@ -2,9 +2,9 @@
 //! and roles.
 
 use super::change::{By, Changed, check_new};
-use super::{ChangeError, CreatedToken, Engine, Permit, ReadError};
+use super::{ChangeError, CreatedToken, Engine, Permit};
 use crate::bootstrap::Step;
-use crate::store::page::{Listed, Page, PageQuery};
+use crate::store::page::{Page, PageQuery};
 use crate::store::{Names, StoreError};
 use crate::time::Timestamp;
 use crate::token::{FormerSecret, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
@@ -32,21 +32,18 @@ pub struct TokenChanges {
 }
 
 impl Engine {
-    /// A token and its use. A permit is needed to see it. What was used within the last seconds may be missing.
+    /// Some of the tokens, in an order, with their use up to this moment. A permit is needed to see them.
     ///
     /// # Errors
-    /// When there is no such token, or the store cannot be read.
-    pub fn get(&self, _permit: &Permit, id: TokenId) -> Result<Listed, ReadError> {
-        let record = self.store.get(id)?.ok_or(ReadError::Unknown(id))?;
-        Ok(Listed { record, usage: self.store.usage(id)? })
-    }
-
-    /// Some of the tokens, in an order. A permit is needed to see them.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
+    /// When the store cannot be read; when unused tokens are asked for, also when it cannot be written.
     pub fn page(&self, _permit: &Permit, query: &PageQuery) -> Result<Page, StoreError> {
-        self.store.page(query)
+        if query.filter.unused_since.is_some() {
+            // The store looks at what is written.
+            self.flush_uses()?;
+        }
+        let mut page = self.store.page(query)?;
+        page.tokens.iter_mut().for_each(|listed| self.add_waiting(listed));
+        Ok(page)
     }
 
     /// Gives a token another secret. The old one lives on for `grace`, but not past the token's expiry; without

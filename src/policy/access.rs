@@ -8,6 +8,7 @@ use super::{PolicySet, Rule};
 use crate::decision::RuleId;
 use crate::path::CanonicalPath;
 use crate::request::MethodSet;
+use crate::token::RoleName;
 
 /// A rule that is about a request, and by which of its routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +62,12 @@ impl PolicySet {
     /// it includes.
     pub fn access(&self, subject: &Subject, method: MethodSet, path: &CanonicalPath) -> Access {
         self.access_among((0..).zip(&self.rules), subject, |route| route.covers(method, path))
+    }
+
+    /// The rules that are about live tokens with these roles, in their order.
+    pub fn rules_about(&self, roles: &[RoleName]) -> impl Iterator<Item = &Rule> {
+        let held = self.roles.effective(roles);
+        self.rules.iter().filter(move |rule| rule.is_about(&Subject::Authenticated, &held))
     }
 
     /// What those of these rules have to say that are about what `covers` tells of a route. A caller with many
