@@ -3,6 +3,7 @@
 mod backend;
 mod commit;
 mod guarded;
+mod handle;
 mod look;
 mod queue;
 mod row;
@@ -12,10 +13,12 @@ pub use look::{StoreView, find_token};
 
 use self::backend::Backend;
 use self::guarded::GuardedFile;
-use self::queue::{Change, Outcome, Queue};
+use self::handle::Handle;
+use self::queue::{Change, Outcome};
 use super::page::{Listed, Page, PageQuery};
 use super::usage::{TokenUse, Usage};
 use super::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
 use redb::backends::FileBackend;
@@ -50,16 +53,16 @@ const DIGESTS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("diges
 const SPENT: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("spent");
 const USES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("uses");
 const FORMAT_KEY: &str = "format";
-/// How many commits there were: by this number a commit that failed is found, or is not.
-const COMMITS_KEY: &str = "commits";
+/// The most changes in one commit.
+const BATCH_MAX: usize = 512;
 
 /// Tokens in one file of a data folder.
 #[derive(Debug)]
 pub struct EmbeddedStore {
     place: Place,
-    queue: Queue,
-    /// `None` after a failure: then the next call opens the file again.
-    opened: Mutex<Option<Arc<Opened>>>,
+    /// Changes that wait for one commit.
+    batches: Batches<Change, Result<Outcome, StoreError>>,
+    database: Mutex<Handle>,
     /// The file that was opened first. The tokens in memory are those of this file, and of no other.
     identity: Identity,
     /// Held as long as the store is open, so that no second process opens it.
@@ -99,36 +102,13 @@ impl EmbeddedStore {
         place.create_folder()?;
         let lock = place.lock_folder()?;
         let opened = match fs::symlink_metadata(&place.file) {
-            Ok(_) => place.open_file()?,
+            Ok(_) => place.open_file(None)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => place.create_file()?,
             Err(source) => return Err(place.io("open", source)),
         };
         let identity = place.identity()?;
-        let opened = Mutex::new(Some(Arc::new(opened)));
-        Ok(Self { place, queue: Queue::default(), opened, identity, _lock: lock })
-    }
-
-    /// The database, opened again if it failed before.
-    fn opened(&self) -> Result<Arc<Opened>, StoreError> {
-        let mut opened = self.opened.lock();
-        if let Some(opened) = &*opened {
-            return Ok(Arc::clone(opened));
-        }
-        self.refuse_other_file()?;
-        let again = Arc::new(self.place.open_file()?);
-        *opened = Some(Arc::clone(&again));
-        Ok(again)
-    }
-
-    /// After a failed commit redb refuses further work. What it held is dropped, and what is in the file is
-    /// read again: either all of the commit, or nothing of it.
-    fn reopen(&self, failed: Arc<Opened>) -> Option<Arc<Opened>> {
-        let mut opened = self.opened.lock();
-        *opened = None;
-        // Closing a database in an unknown state may panic, and there is nothing left to lose.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(failed)));
-        *opened = self.refuse_other_file().and_then(|()| self.place.open_file()).ok().map(Arc::new);
-        opened.clone()
+        let database = Mutex::new(Handle { opened: Some(Arc::new(opened)), owed_head: None });
+        Ok(Self { place, batches: Batches::new(BATCH_MAX), database, identity, _lock: lock })
     }
 
     /// What is written to a file that was removed is lost with the end of the process, and what lies in its
@@ -154,25 +134,11 @@ impl EmbeddedStore {
     }
 
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
-        self.queue.submit(change, |changes| {
-            self.refuse_other_file()?;
-            let opened = self.opened()?;
-            let mut pending = None;
-            let committed = guard(&self.place, || opened.commit(&self.place, changes, &mut pending));
-            let Err(error) = committed else { return committed };
-            let again = self.reopen(opened);
-            // A commit whose last sync failed may be whole in the file all the same, and would come to light at
-            // the next start. It is made certain now, so that an error means that nothing happened.
-            let (Some(again), Some(pending)) = (again, pending) else { return Err(error) };
-            match guard(&self.place, || again.confirm(&self.place, pending.number)) {
-                Ok(true) => Ok(pending.outcomes),
-                Ok(false) => Err(error),
-                Err(_) => {
-                    self.reopen(again);
-                    Err(error)
-                }
-            }
-        })
+        let answer = self.batches.submit(change, |changes| match self.commit(changes) {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) => changes.iter().map(|_| Err(queue::copy(&error))).collect(),
+        });
+        answer.unwrap_or_else(|| Err(StoreError::Other("a change got no answer from its commit".into())))
     }
 }
 
@@ -334,15 +300,15 @@ impl Place {
         created
     }
 
-    /// Opens the file that is there, and changes nothing in it.
-    fn open_file(&self) -> Result<Opened, StoreError> {
+    /// Opens the file that is there, and changes nothing in it. It is read as if it had the head that is owed to it.
+    fn open_file(&self, owed_head: Option<Vec<u8>>) -> Result<Opened, StoreError> {
         let file = OpenOptions::new().read(true).write(true).open(&self.file);
         let mut file = file.map_err(|source| self.io("open", source))?;
         self.refuse_other_content(&mut file)?;
         let metadata = file.metadata().map_err(|source| self.io("read", source))?;
         let opened = guard(self, || {
             let locks = file.try_clone().map_err(|source| self.io("open", source))?;
-            let content = GuardedFile::held(file).map_err(|source| self.io("read", source))?;
+            let content = GuardedFile::held(file, owed_head).map_err(|source| self.io("read", source))?;
             let opened = self.open_database(locks, content, false)?;
             self.check_format(&opened)?;
             Ok(opened)
@@ -612,13 +578,10 @@ mod tests {
         assert!(!delete().unwrap());
     }
 
-    #[test]
-    fn commit_that_failed_is_found_by_its_number_or_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(folder.path()).unwrap();
-        let record = TokenRecord {
-            id: TokenId::LEAST,
-            digest: TokenDigest::from_bytes([1; 32]),
+    fn record(number: u8) -> TokenRecord {
+        TokenRecord {
+            id: TokenId::new(TokenId::MIN + u64::from(number)).unwrap(),
+            digest: TokenDigest::from_bytes([number; 32]),
             kind: crate::token::SecretKind::Generated,
             origin: crate::token::TokenOrigin::Api,
             name: "ci".into(),
@@ -630,20 +593,52 @@ mod tests {
             expires: None,
             disabled: None,
             former: None,
-        };
-        let insert = Change::Insert { record: Box::new(record), names: Names::MayRepeat };
-        let mut pending = None;
-        let opened = store.opened().unwrap();
-        let outcomes = opened.commit(&store.place, &[&insert], &mut pending).unwrap();
-        let pending = pending.unwrap();
-        assert_eq!((pending.number, &pending.outcomes), (1, &outcomes));
+        }
+    }
 
-        let again = store.reopen(opened).unwrap();
-        assert!(!again.confirm(&store.place, 2).unwrap(), "there was no second commit");
-        assert!(again.confirm(&store.place, 1).unwrap());
-        assert!(!again.confirm(&store.place, 1).unwrap(), "its confirmation is the last commit now");
-        let mut none = None;
-        assert_eq!(again.commit(&store.place, &[&insert], &mut none).unwrap(), [Outcome::IdTaken]);
-        assert!(none.is_none(), "what changes nothing is no commit");
+    fn ids(store: &EmbeddedStore) -> Vec<u64> {
+        let mut ids = Vec::new();
+        store.load(&mut |token| ids.push(token.id.get() - TokenId::MIN)).unwrap();
+        ids
+    }
+
+    /// A store with token 0, and with token 1 from a commit whose sync is taken to have failed, though all of it is in
+    /// the file: what a disk leaves that reports an error and wrote all the same.
+    fn store_after_failed_sync(folder: &Path) -> EmbeddedStore {
+        let store = EmbeddedStore::open(folder).unwrap();
+        assert_eq!(store.insert(&record(0), Names::MayRepeat).unwrap(), Insertion::Inserted);
+        let mut head = fs::read(folder.join(FILE_NAME)).unwrap();
+        head.truncate(4096);
+        assert_eq!(store.insert(&record(1), Names::MayRepeat).unwrap(), Insertion::Inserted);
+        {
+            let mut database = store.database.lock();
+            let opened = database.opened.take().unwrap();
+            assert_eq!(opened.file.abandon(), None, "the sync did not fail, in truth");
+            database.owed_head = Some(head);
+        }
+        store
+    }
+
+    #[test]
+    fn commit_whose_sync_failed_has_not_happened() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store_after_failed_sync(folder.path());
+        assert_eq!(ids(&store), [0]);
+        for number in [2, 1] {
+            assert_eq!(store.insert(&record(number), Names::MayRepeat).unwrap(), Insertion::Inserted);
+        }
+        drop(store);
+        assert_eq!(ids(&EmbeddedStore::open(folder.path()).unwrap()), [0, 1, 2]);
+    }
+
+    #[test]
+    fn commit_whose_sync_failed_is_taken_back_at_the_end_at_the_latest() {
+        for is_read_meanwhile in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let store = store_after_failed_sync(folder.path());
+            assert!(!is_read_meanwhile || ids(&store) == [0]);
+            drop(store);
+            assert_eq!(ids(&EmbeddedStore::open(folder.path()).unwrap()), [0]);
+        }
     }
 }

@@ -1,30 +1,16 @@
-//! Changes as one transaction, and whether one that failed is in the file all the same.
+//! Changes as one transaction.
 
 use super::queue::{Change, Outcome};
-use super::{COMMITS_KEY, DIGESTS, FORMAT, FORMAT_KEY, META, Opened, Place, SPENT, TOKENS, USES, row, uses};
+use super::{DIGESTS, FORMAT, FORMAT_KEY, META, Opened, Place, SPENT, TOKENS, USES, row, uses};
 use crate::store::usage::{TokenUse, Usage};
 use crate::store::{AfterDelete, Names, StoreError};
 use crate::token::{TokenId, TokenRecord};
-use redb::{ReadableDatabase, ReadableTable};
-
-/// A commit that is being made: its number, and what came of its changes if it is.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) number: u64,
-    pub(super) outcomes: Vec<Outcome>,
-}
+use redb::ReadableTable;
 
 impl Opened {
-    /// Makes all of the changes durable, or none. When the commit itself fails, `pending` tells how to find out
-    /// which.
-    pub(super) fn commit(
-        &self,
-        place: &Place,
-        changes: &[&Change],
-        pending: &mut Option<Pending>,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        self.file.release().map_err(|source| place.io("write", source))?;
-        let mut commit = || -> Result<Vec<Outcome>, redb::Error> {
+    /// Makes all of the changes durable, or none, as far as the file can still be put back after an error.
+    pub(super) fn commit(&self, place: &Place, changes: &[&Change]) -> Result<Vec<Outcome>, StoreError> {
+        let commit = || -> Result<Vec<Outcome>, redb::Error> {
             let transaction = self.database.begin_write()?;
             let outcomes: Result<Vec<Outcome>, redb::Error> = {
                 let mut tables = Tables {
@@ -37,8 +23,8 @@ impl Opened {
             };
             let outcomes = outcomes?;
             if outcomes.contains(&Outcome::Done) {
-                let number = count_commit(&transaction)?;
-                *pending = Some(Pending { number, outcomes: outcomes.clone() });
+                // What this version writes the version before cannot read, and must say so.
+                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
                 transaction.commit()?;
             } else {
                 transaction.abort()?;
@@ -47,35 +33,6 @@ impl Opened {
         };
         commit().map_err(|error| place.explain("write", error))
     }
-
-    /// Whether the last commit has this number; if so, another one after it makes it durable.
-    pub(super) fn confirm(&self, place: &Place, number: u64) -> Result<bool, StoreError> {
-        let last = || -> Result<u64, redb::Error> {
-            let table = self.database.begin_read()?.open_table(META)?;
-            Ok(table.get(COMMITS_KEY)?.map_or(0, |number| number.value()))
-        };
-        if last().map_err(|error| place.explain("read", error))? != number {
-            return Ok(false);
-        }
-        self.file.release().map_err(|source| place.io("write", source))?;
-        let commit = || -> Result<(), redb::Error> {
-            let transaction = self.database.begin_write()?;
-            count_commit(&transaction)?;
-            Ok(transaction.commit()?)
-        };
-        commit().map_err(|error| place.explain("write", error))?;
-        Ok(true)
-    }
-}
-
-/// Gives the commit its number.
-fn count_commit(transaction: &redb::WriteTransaction) -> Result<u64, redb::Error> {
-    let mut meta = transaction.open_table(META)?;
-    let number = meta.get(COMMITS_KEY)?.map_or(0, |number| number.value()).saturating_add(1);
-    meta.insert(COMMITS_KEY, number)?;
-    // What this version writes the version before cannot read, and must say so.
-    meta.insert(FORMAT_KEY, FORMAT)?;
-    Ok(number)
 }
 
 /// The tables of one write transaction.

@@ -1,9 +1,15 @@
-//! A file whose changes are held back in memory until it is known to be ours and sound.
+//! A file whose changes are held back in memory until it is known to be ours and sound, and whose head is put back when
+//! a sync fails.
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The part of the file that tells which of its pages count. A database never writes over pages that its last durable
+/// state needs: whoever puts the head of that state back has that state back.
+const HEAD_BYTES: usize = 4096;
 
 /// A file that either takes changes at once, or holds them back and shows itself as if it had them.
 ///
@@ -14,6 +20,11 @@ use std::os::unix::fs::FileExt;
 pub(super) struct GuardedFile {
     file: File,
     held: RwLock<Option<Held>>,
+    /// The head as the last sync left it, once it was written to since. After a failed sync nobody knows which pages
+    /// are on disk: those in memory may pass for clean without having been written.
+    synced_head: Mutex<Option<Vec<u8>>>,
+    /// Whether another one has taken over this file, so that nothing may be written by this one any more.
+    is_abandoned: AtomicBool,
 }
 
 /// Changes not made yet, in their order: the order in which a crash at any point does no harm.
@@ -21,6 +32,8 @@ pub(super) struct GuardedFile {
 struct Held {
     length: u64,
     changes: Vec<Change>,
+    /// The head that the first of the changes puts back.
+    owed_head: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -32,14 +45,19 @@ enum Change {
 
 impl GuardedFile {
     /// Changes are made at once.
-    pub(super) const fn direct(file: File) -> Self {
-        Self { file, held: RwLock::new(None) }
+    pub(super) fn direct(file: File) -> Self {
+        let (held, synced_head) = (RwLock::new(None), Mutex::new(None));
+        Self { file, held, synced_head, is_abandoned: AtomicBool::new(false) }
     }
 
-    /// Changes are held back until [`release`](Self::release).
-    pub(super) fn held(file: File) -> io::Result<Self> {
+    /// Changes are held back until [`release`](Self::release). The first of them puts back a head that is owed to
+    /// the file.
+    pub(super) fn held(file: File, owed_head: Option<Vec<u8>>) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(Self { file, held: RwLock::new(Some(Held { length, changes: Vec::new() })) })
+        let put_back = owed_head.iter().flat_map(|head| [Change::Write(0, head.clone()), Change::Sync]);
+        let changes = put_back.collect();
+        let held = RwLock::new(Some(Held { length, changes, owed_head }));
+        Ok(Self { held, ..Self::direct(file) })
     }
 
     /// Makes all changes that were held back, and from now on each at once. After an error the changes are
@@ -50,6 +68,7 @@ impl GuardedFile {
             return Ok(());
         }
         let mut held = self.held.write();
+        self.refuse_abandoned()?;
         for change in held.iter().flat_map(|held| &held.changes) {
             match change {
                 Change::Write(offset, bytes) => self.file.write_all_at(bytes, *offset)?,
@@ -57,8 +76,25 @@ impl GuardedFile {
                 Change::Sync => self.file.sync_data()?,
             }
         }
+        // Now all of it is on disk for certain, or it is made once more.
+        self.file.sync_data()?;
         *held = None;
         Ok(())
+    }
+
+    /// Takes no more changes, and gives the head that is owed to the file: whoever opens it next puts it back.
+    pub(super) fn abandon(&self) -> Option<Vec<u8>> {
+        let held = self.held.write();
+        self.is_abandoned.store(true, Ordering::SeqCst);
+        match &*held {
+            Some(held) => held.owed_head.clone(),
+            None => self.synced_head.lock().clone(),
+        }
+    }
+
+    /// Whether the file has to be put back as it was before a sync that failed.
+    pub(super) fn is_owed(&self) -> bool {
+        self.held.read().as_ref().is_some_and(|held| held.owed_head.is_some())
     }
 
     pub(super) fn len(&self) -> io::Result<u64> {
@@ -80,21 +116,68 @@ impl GuardedFile {
     }
 
     pub(super) fn sync_data(&self) -> io::Result<()> {
-        self.change(Change::Sync, File::sync_data)
+        self.change(Change::Sync, |file| {
+            file.sync_data()?;
+            *self.synced_head.lock() = None;
+            Ok(())
+        })
     }
 
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.held.read().is_none() {
-            return self.file.write_all_at(bytes, offset);
+        let make = |file: &File| {
+            if offset < HEAD_BYTES as u64 {
+                self.keep_head()?;
+            }
+            file.write_all_at(bytes, offset)
+        };
+        {
+            // The lock is held while the change is made, so that nothing is written once the file is abandoned.
+            let held = self.held.read();
+            if held.is_none() {
+                self.refuse_abandoned()?;
+                return make(&self.file);
+            }
         }
-        self.change(Change::Write(offset, bytes.to_vec()), |file| file.write_all_at(bytes, offset))
+        self.change(Change::Write(offset, bytes.to_vec()), make)
+    }
+
+    /// Keeps the head as it is before the first write to it since the last sync.
+    fn keep_head(&self) -> io::Result<()> {
+        let mut kept = self.synced_head.lock();
+        if kept.is_none() {
+            let mut head = Vec::with_capacity(HEAD_BYTES);
+            let mut start = [0; HEAD_BYTES];
+            while let Some(rest) = start.get_mut(..HEAD_BYTES - head.len()).filter(|rest| !rest.is_empty()) {
+                match self.file.read_at(rest, head.len() as u64) {
+                    Ok(0) => break,
+                    Ok(count) => head.extend_from_slice(rest.get(..count).unwrap_or_default()),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            *kept = Some(head);
+        }
+        Ok(())
+    }
+
+    fn refuse_abandoned(&self) -> io::Result<()> {
+        if self.is_abandoned.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the file was opened anew after a failure"));
+        }
+        Ok(())
     }
 
     fn change(&self, change: Change, make: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        if self.held.read().is_none() {
-            return make(&self.file);
+        {
+            let held = self.held.read();
+            if held.is_none() {
+                self.refuse_abandoned()?;
+                return make(&self.file);
+            }
         }
-        match &mut *self.held.write() {
+        let mut held = self.held.write();
+        self.refuse_abandoned()?;
+        match &mut *held {
             None => make(&self.file),
             Some(held) => {
                 match &change {
@@ -195,7 +278,7 @@ mod tests {
         ) {
             let (direct, held) = (GuardedFile::direct(file_with(&before)), file_with(&before));
             let untouched = GuardedFile::direct(held.try_clone().unwrap());
-            let held = GuardedFile::held(held).unwrap();
+            let held = GuardedFile::held(held, None).unwrap();
             for change in &changes {
                 for file in [&direct, &held] {
                     match change {
@@ -225,7 +308,7 @@ mod tests {
     fn released_file_takes_changes_at_once() {
         let inner = file_with(b"abc");
         let seen = GuardedFile::direct(inner.try_clone().unwrap());
-        let file = GuardedFile::held(inner).unwrap();
+        let file = GuardedFile::held(inner, None).unwrap();
         file.write(1, b"X").unwrap();
         assert_eq!(content(&seen), b"abc");
         file.release().unwrap();
@@ -237,9 +320,47 @@ mod tests {
 
     #[test]
     fn offsets_past_any_file_are_an_error_and_no_panic() {
-        let file = GuardedFile::held(file_with(b"abc")).unwrap();
+        let file = GuardedFile::held(file_with(b"abc"), None).unwrap();
         assert!(file.read(u64::MAX, &mut [0; 2]).is_err());
         assert!(file.write(u64::MAX, b"xy").is_err());
         assert_eq!(content(&file), b"abc");
+    }
+
+    #[test]
+    fn head_is_owed_from_its_first_write_to_the_next_sync() {
+        let inner = file_with(b"old head");
+        let file = GuardedFile::direct(inner.try_clone().unwrap());
+        file.write(HEAD_BYTES as u64, b"a page").unwrap();
+        assert_eq!(file.synced_head.lock().clone(), None, "a page is no head");
+        file.sync_data().unwrap();
+        file.write(0, b"new").unwrap();
+        file.write(4, b"HEAD").unwrap();
+        let mut before = b"old head".to_vec();
+        before.resize(HEAD_BYTES, 0);
+        assert_eq!(file.synced_head.lock().clone(), Some(before));
+        file.sync_data().unwrap();
+        assert_eq!(file.abandon(), None);
+    }
+
+    #[test]
+    fn owed_head_is_seen_at_once_and_put_back_by_release() {
+        let inner = file_with(&[b'o'; HEAD_BYTES + 10]);
+        let failed = GuardedFile::direct(inner.try_clone().unwrap());
+        failed.write(0, b"new head").unwrap();
+        failed.write(HEAD_BYTES as u64, b"new page").unwrap();
+        let owed = failed.abandon();
+        assert!(failed.write(0, b"x").is_err() && failed.set_len(0).is_err() && failed.sync_data().is_err());
+
+        let seen = GuardedFile::direct(inner.try_clone().unwrap());
+        let first = GuardedFile::held(inner.try_clone().unwrap(), owed).unwrap();
+        assert!(first.is_owed());
+        assert_eq!(content(&first)[..HEAD_BYTES], [b'o'; HEAD_BYTES]);
+        assert_eq!(content(&seen)[..8], *b"new head");
+        // It stays owed when that file is abandoned in turn, and is put back by whoever can.
+        first.write(2, b"held back").unwrap();
+        let second = GuardedFile::held(inner, first.abandon()).unwrap();
+        second.release().unwrap();
+        assert!(!second.is_owed());
+        assert_eq!(content(&seen), [[b'o'; HEAD_BYTES].as_slice(), b"new pageoo"].concat());
     }
 }

@@ -46,7 +46,7 @@ impl StoreView {
         let opened = guard(&place, || {
             let locks = file.try_clone().map_err(|source| place.io("open", source))?;
             // What redb mends of a store that was not closed is mended in memory and goes with it.
-            let content = GuardedFile::held(file).map_err(|source| place.io("read", source))?;
+            let content = GuardedFile::held(file, None).map_err(|source| place.io("read", source))?;
             let opened = place.open_database(locks, content, true)?;
             place.check_format(&opened)?;
             Ok(opened)
