@@ -92,6 +92,11 @@ impl Line {
         self.tell_failures(decision, policies);
     }
 
+    /// Whether the request came with a live token.
+    pub(super) const fn is_of_live_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Notes whose credential is no live token.
     pub(super) fn failed_authentication(&mut self, client: Client, attempt: Attempt) {
         self.client = Some(client);

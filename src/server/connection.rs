@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -36,7 +37,8 @@ pub(super) trait Accept: Send {
     fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
 }
 
-/// Answers one request of one peer.
+/// Answers one request of one peer. While it is crowded, others wait for a connection: whoever has no claim to this
+/// one had better be told that it ends with the answer.
 pub(super) trait Respond: Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
@@ -44,7 +46,15 @@ pub(super) trait Respond: Send + Sync + 'static {
         &self,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
+        is_crowded: bool,
     ) -> impl Future<Output = hyper::Response<Self::Body>> + Send;
+}
+
+/// Room for connections.
+#[derive(Clone)]
+struct Slots {
+    free: Arc<Semaphore>,
+    is_full: Arc<AtomicBool>,
 }
 
 impl Accept for TcpListener {
@@ -62,7 +72,7 @@ pub(super) async fn serve(
     draining: watch::Sender<bool>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let slots = Slots::new(limits.connections);
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
     loop {
@@ -71,7 +81,9 @@ pub(super) async fn serve(
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
             (stream, peer, slot) = next(&mut listener, &slots) => {
-                let connection = serve_one(stream, peer, Arc::clone(&responder), limits, draining.subscribe());
+                let is_full = Arc::clone(&slots.is_full);
+                let connection =
+                    serve_one(stream, peer, Arc::clone(&responder), limits, draining.subscribe(), is_full);
                 connections.spawn(async move {
                     let _slot = slot;
                     connection.await;
@@ -98,9 +110,9 @@ pub(super) async fn serve(
 /// moment must not end for it.
 async fn next(
     listener: &mut impl Accept,
-    slots: &Arc<Semaphore>,
+    slots: &Slots,
 ) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    let slot = slots.take().await;
     let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         match listener.accept().await {
@@ -116,6 +128,26 @@ async fn next(
     }
 }
 
+impl Slots {
+    fn new(connections: usize) -> Self {
+        let free = Semaphore::new(connections.clamp(1, Semaphore::MAX_PERMITS));
+        Self { free: Arc::new(free), is_full: Arc::default() }
+    }
+
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let free = Arc::clone(&self.free);
+        let slot = match Arc::clone(&free).try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => {
+                self.is_full.store(true, Ordering::Relaxed);
+                free.acquire_owned().await.ok()
+            }
+        };
+        self.is_full.store(false, Ordering::Relaxed);
+        slot
+    }
+}
+
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -127,12 +159,14 @@ async fn serve_one(
     responder: Arc<impl Respond>,
     limits: Limits,
     mut draining: watch::Receiver<bool>,
+    is_full: Arc<AtomicBool>,
 ) {
     // Without it the last part of an answer waits for the peer's acknowledgement; failing is no harm.
     let _set = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let responder = Arc::clone(&responder);
-        async move { Ok::<_, Infallible>(responder.respond(request, peer).await) }
+        let is_crowded = is_full.load(Ordering::Relaxed);
+        async move { Ok::<_, Infallible>(responder.respond(request, peer, is_crowded).await) }
     });
     let io = TokioIo::new(Socket::new(stream, limits.write_timeout));
     let mut connection = builder(&limits).serve_connection(io, service);
@@ -199,6 +233,7 @@ mod tests {
             &self,
             request: hyper::Request<Incoming>,
             _: SocketAddr,
+            _: bool,
         ) -> hyper::Response<Self::Body> {
             let path = request.uri().path().to_owned();
             self.arrived.send(path.clone()).unwrap();

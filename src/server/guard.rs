@@ -70,7 +70,12 @@ where
 {
     type Body = Either<Full<Bytes>, B>;
 
-    async fn respond(&self, request: hyper::Request<Incoming>, peer: SocketAddr) -> Answered<B> {
+    async fn respond(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        is_crowded: bool,
+    ) -> Answered<B> {
         let now = (self.clock)();
         let mut line = Line::start(&request);
         // One set of policies from here on: whatever is told of a request comes from the one that decided it.
@@ -85,7 +90,8 @@ where
             reply::tell_version(response.headers_mut(), policies.version());
         }
         line.log(response.status());
-        response
+        // While connections are short they are for live tokens: all others have to queue for each request.
+        if is_crowded && !line.is_of_live_token() { reply::closing(response) } else { response }
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Open connections. While so many are open, new ones wait in the listener's queue. The default leaves
-    /// room below the 1,024 open files that Linux gives a process.
+    /// Open connections. While so many are open, new ones wait in the listener's queue, and an answer to a request
+    /// without a live token ends its connection. The default leaves room below the 1,024 open files that Linux
+    /// gives a process.
     pub connections: usize,
     /// Header fields of one request; more are answered with 431.
     pub header_fields: usize,

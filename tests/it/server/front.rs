@@ -134,6 +134,30 @@ fn denied_upload_is_answered_and_the_connection_closed() {
 }
 
 #[test]
+fn while_connections_are_short_they_stay_open_for_live_tokens_alone() {
+    let (world, token) = start(|limits| limits.connections = 2);
+    let of_wrong = Token { id: token.id, secret: rolegate::Secret::generate().unwrap() };
+    let (mut stranger, live) = (world.connect(), request("GET", "/api/a", Some(&token), ""));
+    let open = request("GET", "/open/a", None, "");
+    let ask = |client: &mut super::client::Client, request: &str| {
+        client.send(request);
+        let answer = client.response().unwrap();
+        (answer.status, answer.header("connection").is_some())
+    };
+    assert_eq!(ask(&mut stranger, &open), (200, false), "one of two");
+    let mut known = world.connect();
+    assert_eq!(ask(&mut known, &live), (200, false));
+    assert_eq!(ask(&mut known, &request("GET", "/api/forbidden", Some(&token), "")), (403, false));
+    assert_eq!(ask(&mut stranger, &open), (200, true));
+    drop(stranger);
+    for request in [open, request("GET", "/api/a", None, ""), request("GET", "/api/a", Some(&of_wrong), "")] {
+        let mut stranger = world.connect();
+        assert!(ask(&mut stranger, &request).1, "{request}");
+    }
+    assert_eq!(ask(&mut known, &live), (200, false));
+}
+
+#[test]
 fn body_that_stalls_is_408() {
     let (world, _) = start(|limits| limits.body_read_timeout = SHORT);
     let stalled = "POST /open/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhel";
