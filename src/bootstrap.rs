@@ -378,7 +378,7 @@ mod tests {
 
     fn all(store: &MemoryStore) -> Vec<TokenRecord> {
         let mut all = Vec::new();
-        store.load(&mut |record| all.push(record)).unwrap();
+        store.load(&mut |token| all.push(token.to_record())).unwrap();
         all.sort_by_key(|record| record.digest.fingerprint());
         all
     }

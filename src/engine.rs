@@ -15,10 +15,11 @@ use crate::decision::Decision;
 use crate::path::CanonicalPath;
 use crate::policy::PolicySet;
 use crate::request::Request;
+use crate::store::page::{Filter, Order, PAGE_MAX, PageQuery};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, TokenRecord};
-use crate::tokens::{TokenIndex, Unauthenticated};
+use crate::tokens::{Authenticated, TokenIndex, Unauthenticated};
 use crate::uses::Uses;
 use arc_swap::ArcSwap;
 use http::Method;
@@ -64,7 +65,7 @@ pub enum Answer {
 /// Proof that the policies permit a request. Only the gate makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    principal: Result<Principal, Unauthenticated>,
+    authenticated: Result<Authenticated, Unauthenticated>,
     decision: Decision,
     facts: Facts,
 }
@@ -165,15 +166,18 @@ impl Engine {
     /// of the decision afterwards comes from the policies that made it, whatever was loaded meanwhile.
     pub fn check_by(&self, policies: &PolicySet, request: &Request, now: Timestamp) -> Answer {
         let authenticated = self.tokens.authenticate(request.credential(), now);
-        let decision = policies.decide(authenticated.as_ref().ok(), request, now);
-        if let Ok(principal) = &authenticated {
+        let principal = authenticated.as_ref().ok().map(|known| &known.principal);
+        let decision = policies.decide(principal, request, now);
+        if let Some(principal) = principal {
             self.uses.count(principal.id, &decision, policies, now);
         }
         match authenticated {
             authenticated if decision.is_allow() => {
-                Answer::Permitted(Permit { principal: authenticated, decision, facts: Facts::of(request) })
+                Answer::Permitted(Permit { authenticated, decision, facts: Facts::of(request) })
             }
-            Ok(principal) => Answer::Forbidden(Forbidden { id: self.next_decision(), principal, decision }),
+            Ok(Authenticated { principal, .. }) => {
+                Answer::Forbidden(Forbidden { id: self.next_decision(), principal, decision })
+            }
             Err(cause) => Answer::Unauthenticated(Challenge { id: self.next_decision(), cause, decision }),
         }
     }
@@ -188,23 +192,35 @@ impl Engine {
         self.tokens.len()
     }
 
-    /// The roles that live tokens hold and no policy defines any more, each with the number of those tokens. Such
+    /// The roles that tokens hold and no policy defines any more, each with the number of those tokens that have not expired. Such
     /// a role permits nothing.
     pub fn undefined_roles(&self, now: Timestamp) -> BTreeMap<RoleName, usize> {
-        let (policies, mut undefined) = (self.policies(), BTreeMap::new());
-        self.tokens.each_role(now, |role| {
-            if let Some(count) = undefined.get_mut(role) {
-                *count += 1;
-            } else if !policies.has_role(role.as_str()) {
-                undefined.insert(role.clone(), 1);
-            }
-        });
-        undefined
+        let policies = self.policies();
+        self.tokens.count_roles(|role| !policies.has_role(role.as_str()), now)
     }
 
     /// All tokens, the oldest first. A permit is needed to see them.
-    pub fn list(&self, _permit: &Permit) -> Vec<TokenRecord> {
-        self.tokens.list()
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self, _permit: &Permit) -> Result<Vec<TokenRecord>, StoreError> {
+        let (order, filter) = (Order::default(), Filter::default());
+        let mut query = PageQuery { order, filter, after: None, limit: PAGE_MAX };
+        let mut tokens = Vec::new();
+        loop {
+            let page = self.store.page(&query)?;
+            tokens.extend(page.tokens.into_iter().map(|listed| listed.record));
+            query.after = page.next;
+            if query.after.is_none() {
+                return Ok(tokens);
+            }
+        }
+    }
+
+    /// Whether the token that a request was permitted to is still live: a permit may be as old as a client takes to
+    /// send a body.
+    fn is_live(&self, permit: &Permit, now: Timestamp) -> bool {
+        permit.authenticated.as_ref().is_ok_and(|known| self.tokens.is_live(known.handle, now))
     }
 
     fn next_decision(&self) -> DecisionId {
@@ -215,12 +231,12 @@ impl Engine {
 impl Permit {
     /// Whose request it is; `None` when nobody's token was needed and none was given.
     pub fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref().ok()
+        self.authenticated.as_ref().ok().map(|known| &known.principal)
     }
 
     /// Why the request has no principal; `None` when it has one.
     pub fn unauthenticated(&self) -> Option<Unauthenticated> {
-        self.principal.as_ref().err().copied()
+        self.authenticated.as_ref().err().copied()
     }
 
     /// How the policies decided.

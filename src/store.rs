@@ -2,9 +2,12 @@
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod lent;
 pub mod memory;
 pub mod page;
 pub mod usage;
+
+pub use self::lent::LentToken;
 
 use self::page::{Page, PageQuery};
 use self::usage::{TokenUse, Usage};
@@ -20,11 +23,11 @@ use std::path::PathBuf;
 /// far as the store has anything durable at all. A call that returned an error has not happened, or,
 /// where that cannot be found out any more, has happened whole. Calls block; many threads may call at once.
 pub trait Store: fmt::Debug + Send + Sync {
-    /// Hands every token to `each`, in no particular order.
+    /// Lends every token to `each`, in no particular order.
     ///
     /// # Errors
     /// When the store cannot be read. `each` may have been called before.
-    fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError>;
+    fn load(&self, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError>;
 
     /// Keeps a new token, unless its id is taken, one of its digests is taken, one of them is spent, or its name is
     /// taken and must not be; that is checked in this order and in one step with the insertion.

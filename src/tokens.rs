@@ -1,26 +1,43 @@
-//! The index: every token in memory, so that authentication never waits for a store.
+//! The index: what authentication needs of every token, in memory, so that it never waits for a store.
 
+mod roles;
+mod shard;
+mod slot;
+
+pub use self::slot::Handle;
+
+use self::shard::{Content, Shard};
+use self::slot::Slot;
 use crate::request::{Credential, Unusable};
-use crate::store::{Store, StoreError};
+use crate::store::{LentToken, Store, StoreError};
 use crate::time::Timestamp;
-use crate::token::{Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenRecord};
-use parking_lot::RwLock;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::token::{Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The tokens of one store, in memory.
-#[derive(Debug, Default)]
+/// One for each value of a digest's last byte. So many that threads seldom meet in one, and that the growth of one holds
+/// nobody up for long.
+const SHARDS: usize = 256;
+
+/// What authentication needs of the tokens of one store. A token takes up to 100 bytes as long as its name has no
+/// more than 23; the rest of it is in the store.
+#[derive(Debug)]
 pub struct TokenIndex {
-    /// What authentication looks at: it takes no lock, so that neither other requests nor a change can hold it up.
-    // A probe of this map takes a time that depends on the digest alone. Whoever guesses a secret does
-    // not choose the bytes of its SHA-256, so how far a comparison went tells nothing about the secret.
-    by_digest: papaya::HashMap<TokenDigest, Arc<Entry>, BuildHasherDefault<DigestHasher>>,
-    /// What changes and lists look at. Whoever changes `by_digest` holds this lock.
-    orders: RwLock<Orders>,
-    /// How many tokens an operator chose: while there is none, no chosen text needs a look-up.
+    shards: Box<[Padded; SHARDS]>,
+    /// How many secrets operators chose: while there is none, no chosen text needs a look-up.
     chosen: AtomicUsize,
+    /// The tokens that the configuration asked for. Held by whoever changes anything; authentication does without.
+    configured: Mutex<BTreeSet<TokenId>>,
+}
+
+/// Who presents a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    /// Who it is.
+    pub principal: Principal,
+    /// By which the token is found again without a search.
+    pub handle: Handle,
 }
 
 /// Why a credential is no live token. The client is told none of it; the log is.
@@ -38,25 +55,18 @@ pub enum Unauthenticated {
     /// The token has expired.
     #[error("the token {0} has expired")]
     Expired(TokenId),
+    /// The token is switched off.
+    #[error("the token {0} is disabled")]
+    Disabled(TokenId),
+    /// The token got another secret, and the time is over in which this one was still good.
+    #[error("the secret of the token {0} was replaced")]
+    Rotated(TokenId),
 }
 
+/// A shard by itself in its cache lines, so that threads in neighbouring ones do not slow each other down.
 #[derive(Debug, Default)]
-struct Orders {
-    by_id: HashMap<TokenId, Arc<Entry>>,
-    by_age: BTreeMap<(Timestamp, TokenId), Arc<Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    record: TokenRecord,
-    principal: Principal,
-    /// Set when the token is first seen expired and never cleared: a clock that jumps back does not revive it.
-    seen_expired: AtomicBool,
-}
-
-/// Takes the first bytes of a digest for its hash. They are as random as any: nobody chooses a token by them.
-#[derive(Clone, Copy, Debug, Default)]
-struct DigestHasher(u64);
+#[repr(align(128))]
+struct Padded(RwLock<Shard>);
 
 impl TokenIndex {
     /// An index without tokens.
@@ -70,7 +80,9 @@ impl TokenIndex {
     /// When the store cannot be read.
     pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
         let index = Self::new();
-        store.load(&mut |record| index.insert(record))?;
+        let mut configured = index.configured.lock();
+        store.load(&mut |token| drop(index.place(&token, &mut configured)))?;
+        drop(configured);
         Ok(index)
     }
 
@@ -82,7 +94,7 @@ impl TokenIndex {
         &self,
         credential: &Credential,
         now: Timestamp,
-    ) -> Result<Principal, Unauthenticated> {
+    ) -> Result<Authenticated, Unauthenticated> {
         let (secret, kind) = match credential {
             Credential::Missing => return Err(Unauthenticated::Missing),
             Credential::Unusable(why) => return Err(Unauthenticated::Unusable(*why)),
@@ -91,103 +103,98 @@ impl TokenIndex {
         if kind == SecretKind::Chosen && self.chosen.load(Ordering::Acquire) == 0 {
             return Err(Unauthenticated::Unknown);
         }
-        let digest = secret.digest();
-        let by_digest = self.by_digest.pin();
-        let entry = by_digest.get(&digest).ok_or(Unauthenticated::Unknown)?;
-        if entry.is_live(now) {
-            return Ok(entry.principal.clone());
-        }
-        let id = entry.record.id;
-        // Updates may have put other entries in this one's place since, with the mark as it was before. An update
-        // looks at the mark again once its entry is in place, so what is still in place here is the last to mark.
-        let mut seen = entry;
-        loop {
-            fence(Ordering::SeqCst);
-            match by_digest.get(&digest).filter(|now| now.record.id == id && !Arc::ptr_eq(now, seen)) {
-                Some(successor) => {
-                    successor.seen_expired.store(true, Ordering::SeqCst);
-                    seen = successor;
-                }
-                None => break,
+        self.admit(&secret.digest(), now)
+    }
+
+    /// The id of the token that a secret with this digest would be let in as at `now`. To know a digest proves nothing.
+    pub fn live_id_of(&self, digest: &TokenDigest, now: Timestamp) -> Option<TokenId> {
+        self.admit(digest, now).ok().map(|known| known.principal.id)
+    }
+
+    /// The id of the token whose secret, or former secret, has this digest, be it live or not.
+    pub fn id_of(&self, digest: &TokenDigest) -> Option<TokenId> {
+        self.shard(shard_of(digest)).read().find(digest)?.1.id()
+    }
+
+    /// Whether whoever got this handle would be let in at `now`, by the same secret.
+    pub fn is_live(&self, handle: Handle, now: Timestamp) -> bool {
+        let shard = self.shard(handle.shard).read();
+        let Some(slot) = shard.at(handle) else { return false };
+        match slot.token_of_former() {
+            None => shard.admit(slot, now).is_ok(),
+            Some(_) if slot.is_expired(now) => false,
+            Some(token) => {
+                drop(shard);
+                self.admit_for_former(token, now).is_ok()
             }
         }
-        Err(Unauthenticated::Expired(id))
     }
 
-    /// Adds a token; one that has the same id or the same digest makes room for it.
-    pub fn insert(&self, record: TokenRecord) {
-        let orders = &mut *self.orders.write();
-        let same_digest = self.by_digest.pin().get(&record.digest).map(|entry| entry.record.id);
-        let displaced = [Some(record.id), same_digest].map(|id| orders.take(id?));
-        let entry = Arc::new(Entry::new(record, false));
-        for former in displaced.iter().flatten().filter(|former| former.record.digest != entry.record.digest)
-        {
-            self.by_digest.pin().remove(&former.record.digest);
-        }
-        self.put(orders, &entry);
-        displaced.iter().flatten().for_each(|former| self.forget_kind(former));
+    /// Adds a token; one that has the same digest makes room for it. The store has seen to it that no other token
+    /// has its id.
+    pub fn insert(&self, record: &TokenRecord) {
+        self.place(&LentToken::from(record), &mut self.configured.lock());
     }
 
-    /// Replaces the token that has this id and this digest; `false` when there is none. A token that was
-    /// seen expired stays so, whatever its new expiry says.
-    pub fn update(&self, record: TokenRecord) -> bool {
-        let orders = &mut *self.orders.write();
-        if orders.by_id.get(&record.id).is_none_or(|entry| entry.record.digest != record.digest) {
+    /// Puts `after` in the place of `before`, which has the same id; `false` when no token has that id. A token
+    /// that keeps its digest is known all the while; one that gets another is known by the new one before the
+    /// old one ends, or becomes its former one. A token that was seen expired stays so, whatever `after` says.
+    ///
+    /// Updates of one token must come in the order in which the store made them.
+    pub fn update(&self, before: &TokenRecord, after: &TokenRecord) -> bool {
+        let configured = &mut *self.configured.lock();
+        let Some(known_by) = self.known_by(before) else { return false };
+        let Some((handle, displaced)) = self.place(&LentToken::from(after), configured) else {
             return false;
+        };
+        let old = [known_by].into_iter().chain(before.digests());
+        let ended = old.filter(|old| !after.digests().any(|new| new == *old));
+        let taken = ended.filter_map(|digest| self.take(&digest, before.id)).collect::<Vec<_>>();
+        // Up to here a request may have seen the token expired by its old digest.
+        let mut were_it = displaced.iter().chain(&taken).filter(|slot| slot.token_of_former().is_none());
+        if were_it.any(Slot::was_seen_expired) {
+            let shard = self.shard(handle.shard).read();
+            shard.at(handle).into_iter().for_each(Slot::see_expired);
         }
-        let Some(before) = orders.take(record.id) else { return false };
-        let entry = Arc::new(Entry::new(record, before.seen_expired.load(Ordering::SeqCst)));
-        self.put(orders, &entry);
-        // Whoever saw the former entry expired meanwhile has either marked it by now, or will find the new one.
-        fence(Ordering::SeqCst);
-        if before.seen_expired.load(Ordering::SeqCst) {
-            entry.seen_expired.store(true, Ordering::SeqCst);
-        }
-        self.forget_kind(&before);
         true
     }
 
-    /// Removes a token. When this returns, the token authenticates nobody any more.
-    pub fn remove(&self, id: TokenId) -> Option<TokenRecord> {
-        let orders = &mut *self.orders.write();
-        let entry = orders.take(id)?;
-        self.by_digest.pin().remove(&entry.record.digest);
-        self.forget_kind(&entry);
-        Some(entry.record.clone())
+    /// Removes a token; `false` when none has its id. When this returns, the token authenticates nobody any more.
+    pub fn remove(&self, record: &TokenRecord) -> bool {
+        let configured = &mut *self.configured.lock();
+        let Some(known_by) = self.known_by(record) else { return false };
+        for digest in [known_by].into_iter().chain(record.digests()) {
+            self.take(&digest, record.id);
+        }
+        configured.remove(&record.id);
+        true
     }
 
-    /// Whether the token with this id would be let in at `now`.
-    pub fn is_live(&self, id: TokenId, now: Timestamp) -> bool {
-        self.orders.read().by_id.get(&id).is_some_and(|entry| entry.is_live(now))
+    /// The ids of the tokens that the configuration asked for.
+    pub fn configured_ids(&self) -> Vec<TokenId> {
+        self.configured.lock().iter().copied().collect()
     }
 
-    /// The token with this id.
-    pub fn get(&self, id: TokenId) -> Option<TokenRecord> {
-        self.orders.read().by_id.get(&id).map(|entry| entry.record.clone())
-    }
-
-    /// The token with this digest.
-    pub fn get_by_digest(&self, digest: &TokenDigest) -> Option<TokenRecord> {
-        self.by_digest.pin().get(digest).map(|entry| entry.record.clone())
-    }
-
-    /// All tokens, the oldest first, and by id where they are of one age.
-    pub fn list(&self) -> Vec<TokenRecord> {
-        // The entries are shared out under the lock and copied after it, so that writers wait briefly.
-        let entries: Vec<Arc<Entry>> = self.orders.read().by_age.values().map(Arc::clone).collect();
-        entries.iter().map(|entry| entry.record.clone()).collect()
-    }
-
-    /// Looks at each role of each token that is live at `now`.
-    pub fn each_role(&self, now: Timestamp, mut look: impl FnMut(&RoleName)) {
-        let orders = self.orders.read();
-        let live = orders.by_id.values().filter(|entry| !entry.record.is_expired(now));
-        live.flat_map(|entry| &entry.record.roles).for_each(&mut look);
+    /// How many tokens that have not expired at `now` hold each role that `is_sought`; those that none holds are
+    /// left out.
+    pub fn count_roles(
+        &self,
+        is_sought: impl Fn(&RoleName) -> bool,
+        now: Timestamp,
+    ) -> BTreeMap<RoleName, usize> {
+        let mut counts = BTreeMap::new();
+        for shard in &*self.shards {
+            shard.0.read().each_role(&is_sought, now, &mut |role| match counts.get_mut(role) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(role.clone(), 1)),
+            });
+        }
+        counts
     }
 
     /// How many tokens there are, the expired ones among them.
     pub fn len(&self) -> usize {
-        self.orders.read().by_id.len()
+        self.shards.iter().map(|shard| shard.0.read().tokens()).sum()
     }
 
     /// Whether there are no tokens.
@@ -195,300 +202,118 @@ impl TokenIndex {
         self.len() == 0
     }
 
-    /// Puts an entry in its places. In `by_digest` it follows another one in one step: a token that is changed
-    /// is known all the while.
-    fn put(&self, orders: &mut Orders, entry: &Arc<Entry>) {
-        if entry.record.kind == SecretKind::Chosen {
-            self.chosen.fetch_add(1, Ordering::SeqCst);
+    fn admit(&self, digest: &TokenDigest, now: Timestamp) -> Result<Authenticated, Unauthenticated> {
+        let number = shard_of(digest);
+        let shard = self.shard(number).read();
+        let (slot_number, slot) = shard.find(digest).ok_or(Unauthenticated::Unknown)?;
+        let handle = Handle { slot: slot_number, shard: number, generation: slot.generation() };
+        let Some(token) = slot.token_of_former() else {
+            return Ok(Authenticated { principal: shard.admit(slot, now)?, handle });
+        };
+        let id = slot.id().ok_or(Unauthenticated::Unknown)?;
+        if slot.is_expired(now) {
+            return Err(Unauthenticated::Rotated(id));
         }
-        orders.by_age.insert((entry.record.created, entry.record.id), Arc::clone(entry));
-        orders.by_id.insert(entry.record.id, Arc::clone(entry));
-        self.by_digest.pin().insert(entry.record.digest, Arc::clone(entry));
+        // One lock at a time: two readers with two each and a writer could wait for each other.
+        drop(shard);
+        Ok(Authenticated { principal: self.admit_for_former(token, now)?, handle })
     }
 
-    /// Counts one token less, once it is in none of its places any more.
-    fn forget_kind(&self, entry: &Entry) {
-        if entry.record.kind == SecretKind::Chosen {
+    /// Who the token is that a former secret leads to.
+    fn admit_for_former(&self, token: Handle, now: Timestamp) -> Result<Principal, Unauthenticated> {
+        let shard = self.shard(token.shard).read();
+        let slot = shard.at(token).ok_or(Unauthenticated::Unknown)?;
+        match slot.token_of_former() {
+            None => shard.admit(slot, now),
+            // It was replaced as well, which ends the secret before it.
+            Some(_) => Err(Unauthenticated::Unknown),
+        }
+    }
+
+    /// Puts a token and its former secret into slots. Tells where the token is now, and what the former secret
+    /// displaced.
+    fn place(
+        &self,
+        token: &LentToken<'_>,
+        configured: &mut BTreeSet<TokenId>,
+    ) -> Option<(Handle, Option<Slot>)> {
+        let (handle, _) = self.put(&Content::Token(token))?;
+        if token.origin == TokenOrigin::Api {
+            configured.remove(&token.id);
+        } else {
+            configured.insert(token.id);
+        }
+        let former = token.former.as_ref();
+        let former = former.and_then(|former| self.put(&Content::Former(token.id, former, handle)));
+        Some((handle, former.and_then(|(_, displaced)| displaced)))
+    }
+
+    fn put(&self, content: &Content<'_>) -> Option<(Handle, Option<Slot>)> {
+        // Counted before it is there, so that it is looked for as soon as it is.
+        if content.kind() == SecretKind::Chosen {
+            self.chosen.fetch_add(1, Ordering::SeqCst);
+        }
+        let number = shard_of(content.digest());
+        let put = self.shard(number).write().put(content);
+        let Some((slot, generation, displaced)) = put else {
+            self.forget(content.kind());
+            return None;
+        };
+        displaced.iter().for_each(|slot| self.forget(slot.kind()));
+        Some((Handle { slot, shard: number, generation }, displaced))
+    }
+
+    /// Empties the slot that this token has for a digest.
+    fn take(&self, digest: &TokenDigest, id: TokenId) -> Option<Slot> {
+        let taken = self.shard(shard_of(digest)).write().take(digest, id)?;
+        self.forget(taken.kind());
+        Some(taken)
+    }
+
+    /// By which digest the token of a record is known. That is the record's, unless the record is outdated: then
+    /// all slots are looked at, so that no token outlives its removal.
+    fn known_by(&self, record: &TokenRecord) -> Option<TokenDigest> {
+        let is_it = |slot: &Slot| slot.id() == Some(record.id) && slot.token_of_former().is_none();
+        if self
+            .shard(shard_of(&record.digest))
+            .read()
+            .find(&record.digest)
+            .is_some_and(|(_, slot)| is_it(slot))
+        {
+            return Some(record.digest);
+        }
+        let find =
+            |shard: &Padded| shard.0.read().slots().find(|slot| is_it(slot)).map(|slot| *slot.digest());
+        self.shards.iter().find_map(find)
+    }
+
+    fn forget(&self, kind: SecretKind) {
+        if kind == SecretKind::Chosen {
             self.chosen.fetch_sub(1, Ordering::SeqCst);
         }
     }
-}
 
-impl Orders {
-    fn take(&mut self, id: TokenId) -> Option<Arc<Entry>> {
-        let entry = self.by_id.remove(&id)?;
-        self.by_age.remove(&(entry.record.created, id));
-        Some(entry)
+    #[expect(clippy::indexing_slicing, reason = "there is a shard for every byte")]
+    fn shard(&self, number: u8) -> &RwLock<Shard> {
+        &self.shards[usize::from(number)].0
     }
 }
 
-impl Entry {
-    fn new(record: TokenRecord, seen_expired: bool) -> Self {
-        Self { principal: record.principal(), record, seen_expired: AtomicBool::new(seen_expired) }
-    }
-
-    fn is_live(&self, now: Timestamp) -> bool {
-        if self.seen_expired.load(Ordering::Relaxed) {
-            return false;
+impl Default for TokenIndex {
+    fn default() -> Self {
+        Self {
+            shards: Box::new(std::array::from_fn(|_| Padded::default())),
+            chosen: AtomicUsize::new(0),
+            configured: Mutex::default(),
         }
-        let is_expired = self.record.is_expired(now);
-        if is_expired {
-            self.seen_expired.store(true, Ordering::SeqCst);
-        }
-        !is_expired
     }
 }
 
-impl Hasher for DigestHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
+/// Which shard a digest belongs to. The bytes at its other end tell where it is there.
+const fn shard_of(digest: &TokenDigest) -> u8 {
+    let [.., last] = digest.as_bytes();
+    *last
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Names;
-    use crate::store::memory::MemoryStore;
-    use crate::token::{RoleName, Secret, TokenOrigin};
-    use std::thread;
-
-    const CHOSEN: &str = "a-token-that-its-operator-chose";
-
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis)
-    }
-
-    fn record(credential: &Credential, expires: Option<i64>) -> TokenRecord {
-        let Credential::Token(secret, kind) = credential else { panic!("no token: {credential:?}") };
-        TokenRecord {
-            id: TokenId::generate().unwrap(),
-            digest: secret.digest(),
-            kind: *kind,
-            origin: TokenOrigin::Api,
-            name: "ci".into(),
-            description: None,
-            roles: vec![RoleName::parse("guest").unwrap()],
-            dedicated_subject: None,
-            disabled: None,
-            former: None,
-            created: at(0),
-            updated: at(0),
-            expires: expires.map(at),
-        }
-    }
-
-    fn generated() -> Credential {
-        Credential::read(Secret::generate().unwrap().expose())
-    }
-
-    fn index_with(credential: &Credential, expires: Option<i64>) -> (TokenIndex, TokenRecord) {
-        let (index, record) = (TokenIndex::new(), record(credential, expires));
-        index.insert(record.clone());
-        (index, record)
-    }
-
-    #[test]
-    fn live_token_is_told_by_id_name_and_roles() {
-        for credential in [generated(), Credential::read(CHOSEN)] {
-            let (index, record) = index_with(&credential, None);
-            assert_eq!(index.authenticate(&credential, at(5)), Ok(record.principal()));
-        }
-    }
-
-    #[test]
-    fn index_holds_what_the_store_holds() {
-        let (store, credential) = (MemoryStore::new(), generated());
-        let record = record(&credential, None);
-        let _ = store.insert(&record, Names::MayRepeat).unwrap();
-        let index = TokenIndex::load(&store).unwrap();
-        assert_eq!(index.list(), std::slice::from_ref(&record));
-        assert_eq!(index.get_by_digest(&record.digest), index.get(record.id));
-        assert!(index.authenticate(&credential, at(0)).is_ok());
-    }
-
-    #[test]
-    fn what_is_no_live_token_is_refused_with_its_cause() {
-        let (index, _) = index_with(&Credential::read(CHOSEN), None);
-        assert_eq!(index.authenticate(&Credential::Missing, at(0)), Err(Unauthenticated::Missing));
-        let unusable = Credential::Unusable(Unusable::Scheme);
-        assert_eq!(index.authenticate(&unusable, at(0)), Err(Unauthenticated::Unusable(Unusable::Scheme)));
-        let other = Credential::read("another-token-that-nobody-knows");
-        assert_eq!(index.authenticate(&other, at(0)), Err(Unauthenticated::Unknown));
-        assert_eq!(index.authenticate(&generated(), at(0)), Err(Unauthenticated::Unknown));
-    }
-
-    #[test]
-    fn chosen_text_is_looked_up_while_a_chosen_token_exists() {
-        let credential = Credential::read(CHOSEN);
-        // The record claims to be generated, so that only a look-up could find it.
-        let disguised = TokenRecord { kind: SecretKind::Generated, ..record(&credential, None) };
-        let index = TokenIndex::new();
-        index.insert(disguised);
-        assert_eq!(index.authenticate(&credential, at(0)), Err(Unauthenticated::Unknown));
-
-        let chosen = record(&Credential::read("another-token-of-the-operator"), None);
-        index.insert(chosen.clone());
-        assert!(index.authenticate(&credential, at(0)).is_ok());
-        index.update(TokenRecord { name: "renamed".into(), ..chosen.clone() });
-        assert!(index.authenticate(&credential, at(0)).is_ok());
-        index.remove(chosen.id);
-        assert_eq!(index.authenticate(&credential, at(0)), Err(Unauthenticated::Unknown));
-    }
-
-    #[test]
-    fn token_lives_up_to_the_millisecond_before_its_expiry() {
-        let credential = generated();
-        let (index, record) = index_with(&credential, Some(1_000));
-        assert!(index.authenticate(&credential, at(999)).is_ok());
-        assert!(index.is_live(record.id, at(999)));
-        assert_eq!(index.authenticate(&credential, at(1_000)), Err(Unauthenticated::Expired(record.id)));
-        assert!(!index.is_live(record.id, at(1_000)) && !index.is_live(record.id, at(999)));
-    }
-
-    #[test]
-    fn token_seen_expired_stays_so_when_the_clock_jumps_back() {
-        let credential = generated();
-        let (index, record) = index_with(&credential, Some(1_000));
-        let expired = Err(Unauthenticated::Expired(record.id));
-        assert_eq!(index.authenticate(&credential, at(1_000)), expired);
-        assert_eq!(index.authenticate(&credential, at(10)), expired);
-        index.update(TokenRecord { expires: None, ..record });
-        assert_eq!(index.authenticate(&credential, at(10)), expired);
-    }
-
-    #[test]
-    fn clock_that_jumps_forward_and_back_hurts_no_token_that_was_not_used_meanwhile() {
-        let (used, unused) = (generated(), generated());
-        let (index, _) = index_with(&used, Some(1_000));
-        index.insert(record(&unused, Some(1_000)));
-        assert!(index.authenticate(&used, at(2_000)).is_err());
-        assert!(index.authenticate(&unused, at(10)).is_ok());
-    }
-
-    #[test]
-    fn update_changes_roles_at_once_and_keeps_the_digest() {
-        let credential = generated();
-        let (index, before) = index_with(&credential, None);
-        let after = TokenRecord { roles: vec![RoleName::parse("admin").unwrap()], ..before.clone() };
-        assert!(index.update(after.clone()));
-        assert_eq!(index.authenticate(&credential, at(0)).unwrap().roles.as_ref(), after.roles);
-        assert!(!index.update(TokenRecord { digest: TokenDigest::from_bytes([1; 32]), ..after.clone() }));
-        assert!(!index.update(TokenRecord { id: TokenId::generate().unwrap(), ..after.clone() }));
-        assert_eq!(index.list(), [after]);
-    }
-
-    #[test]
-    fn inserting_an_id_or_digest_again_leaves_no_trace_of_the_old_token() {
-        let (first, second) = (generated(), generated());
-        let (index, record_first) = index_with(&first, None);
-        let record_second = TokenRecord { id: record_first.id, ..record(&second, None) };
-        index.insert(record_second.clone());
-        assert_eq!(index.authenticate(&first, at(0)), Err(Unauthenticated::Unknown));
-        assert_eq!(index.list(), std::slice::from_ref(&record_second));
-
-        let renumbered = TokenRecord { id: TokenId::generate().unwrap(), ..record_second.clone() };
-        index.insert(renumbered.clone());
-        assert_eq!((index.get(record_second.id), index.len()), (None, 1));
-        assert_eq!(index.list(), [renumbered]);
-    }
-
-    #[test]
-    fn list_is_in_order_of_creation_then_id() {
-        let index = TokenIndex::new();
-        let mut expected = Vec::new();
-        for created in [5, 3, 3, 9, 1] {
-            let token = TokenRecord { created: at(created), ..record(&generated(), None) };
-            index.insert(token.clone());
-            expected.push(token);
-        }
-        expected.sort_by_key(|token| (token.created, token.id));
-        assert_eq!(index.list(), expected);
-        assert!(!index.is_empty() && TokenIndex::new().is_empty());
-    }
-
-    #[test]
-    fn removal_is_in_force_when_remove_returns() {
-        const TOKENS: usize = 300;
-        let index = TokenIndex::new();
-        let credentials: Vec<Credential> = (0..TOKENS).map(|_| generated()).collect();
-        let records: Vec<TokenRecord> = credentials.iter().map(|c| record(c, None)).collect();
-        records.iter().for_each(|record| index.insert(record.clone()));
-        let removed = AtomicUsize::new(0);
-
-        thread::scope(|scope| {
-            let readers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let mut refused = 0;
-                        loop {
-                            // Everything below this mark was removed before the question is asked.
-                            let mark = removed.load(Ordering::SeqCst);
-                            for credential in &credentials[mark.saturating_sub(8)..mark] {
-                                assert_eq!(
-                                    index.authenticate(credential, at(0)),
-                                    Err(Unauthenticated::Unknown)
-                                );
-                                refused += 1;
-                            }
-                            if mark == TOKENS {
-                                return refused;
-                            }
-                        }
-                    })
-                })
-                .collect();
-            for (at, record) in records.iter().enumerate() {
-                assert_eq!(index.remove(record.id).as_ref(), Some(record));
-                removed.store(at + 1, Ordering::SeqCst);
-            }
-            assert!(readers.into_iter().all(|reader| reader.join().unwrap() > 0));
-        });
-        assert!(index.is_empty() && index.remove(records[0].id).is_none());
-    }
-
-    #[test]
-    fn token_is_known_all_the_while_it_is_updated() {
-        let credential = Credential::read(CHOSEN);
-        let (index, record) = index_with(&credential, None);
-        let is_over = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut admitted = 0;
-                while !is_over.load(Ordering::SeqCst) || admitted == 0 {
-                    assert_eq!(index.authenticate(&credential, at(0)).map(|known| known.id), Ok(record.id));
-                    admitted += 1;
-                }
-            });
-            for number in 0..2_000 {
-                assert!(index.update(TokenRecord { updated: at(number), ..record.clone() }));
-                index.insert(TokenRecord { updated: at(number), ..record.clone() });
-            }
-            is_over.store(true, Ordering::SeqCst);
-            reader.join().unwrap();
-        });
-        assert_eq!((index.len(), index.chosen.load(Ordering::SeqCst)), (1, 1));
-    }
-
-    #[test]
-    fn token_that_is_seen_expired_during_an_update_stays_so() {
-        for _ in 0..500 {
-            let credential = generated();
-            let (index, record) = index_with(&credential, Some(1_000));
-            let refused = thread::scope(|scope| {
-                let reader = scope.spawn(|| index.authenticate(&credential, at(2_000)).is_err());
-                for expires in [1_000; 20].into_iter().chain([9_000]) {
-                    assert!(index.update(TokenRecord { expires: Some(at(expires)), ..record.clone() }));
-                }
-                reader.join().unwrap()
-            });
-            assert_eq!(index.authenticate(&credential, at(500)).is_err(), refused);
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use crate::token::{
     NAME_MAX_BYTES, ROLES_PER_TOKEN_MAX, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord,
 };
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How often another id is drawn when one is taken. With a million tokens, one draw in 10^9 is.
@@ -205,7 +206,8 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Vec<Provisioned>, ProvisionError> {
         refuse_unknown_roles(provision, &self.policies())?;
-        let planned = plan(provision, &self.tokens.list(), |digest| self.store.is_spent(digest), now)?;
+        let concerned = self.concerned(provision).map_err(CommitError::from)?;
+        let planned = plan(provision, &concerned, |digest| self.store.is_spent(digest), now)?;
         let mut report = Vec::new();
         for step in planned.steps {
             let outcome =
@@ -224,6 +226,21 @@ impl Engine {
         self.wait_for_changes();
         report.extend(planned.notices.into_iter().map(Provisioned::Noted));
         Ok(report)
+    }
+
+    /// The tokens that the configuration asked for, and those that have what it asks for now.
+    fn concerned(&self, provision: &Provision) -> Result<Vec<TokenRecord>, StoreError> {
+        let bootstrap = provision.bootstrap.iter().map(|block| block.digest);
+        let asked = bootstrap.chain(provision.declared.iter().map(|token| token.digest));
+        let ids: BTreeSet<TokenId> = asked
+            .filter_map(|digest| self.tokens.id_of(&digest))
+            .chain(self.tokens.configured_ids())
+            .collect();
+        let records = ids.into_iter().filter_map(|id| self.store.get(id).transpose());
+        let mut records = records.collect::<Result<Vec<_>, _>>()?;
+        // What is reported of them is, too, the oldest first.
+        records.sort_by_key(|record| (record.created, record.id));
+        Ok(records)
     }
 
     fn delete_by(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), ChangeError> {
@@ -245,11 +262,7 @@ impl Engine {
     /// Who changes tokens by this permit, which may be as old as a client takes to send a body.
     pub(super) fn changer<'p>(&self, permit: &'p Permit, now: Timestamp) -> Result<Actor<'p>, ChangeError> {
         let principal = permit.principal().ok_or(ChangeError::Anonymous)?;
-        if self.tokens.is_live(principal.id, now) {
-            Ok(Actor::Principal(principal))
-        } else {
-            Err(ChangeError::Revoked)
-        }
+        if self.is_live(permit, now) { Ok(Actor::Principal(principal)) } else { Err(ChangeError::Revoked) }
     }
 
     /// Returns when every change has ended that is under way now.
@@ -274,12 +287,12 @@ impl Engine {
             Step::Delete(record, after) => self.store.delete(record.id, *after).map(Changed::of_existing),
         };
         match (&stored, step) {
-            (Ok(Changed::Done), Step::Create(record)) => self.tokens.insert(record.clone()),
-            (Ok(Changed::Done), Step::Update { after, .. }) => {
-                self.tokens.update((**after).clone());
+            (Ok(Changed::Done), Step::Create(record)) => self.tokens.insert(record),
+            (Ok(Changed::Done), Step::Update { before, after }) => {
+                self.tokens.update(before, after);
             }
             (Ok(Changed::Done | Changed::Gone), Step::Delete(record, _)) => {
-                self.tokens.remove(record.id);
+                self.tokens.remove(record);
             }
             (Ok(_) | Err(_), _) => {}
         }

@@ -63,10 +63,6 @@ impl Engine {
         let Some(permit) = by else { return Ok(Actor::Program) };
         let principal = permit.principal().ok_or(ReplaceError::Anonymous)?;
         // The permit may be as old as loading policies takes.
-        if self.tokens.is_live(principal.id, now) {
-            Ok(Actor::Principal(principal))
-        } else {
-            Err(ReplaceError::Revoked)
-        }
+        if self.is_live(permit, now) { Ok(Actor::Principal(principal)) } else { Err(ReplaceError::Revoked) }
     }
 }

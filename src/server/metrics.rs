@@ -22,7 +22,7 @@ const RULES_MAX: usize = 1000;
 /// What stands in the place of every value when there are too many.
 const OTHER: &str = "other";
 /// Why credentials are no live tokens.
-const FAILURES: [&str; 5] = ["scheme", "form", "checksum", "unknown", "expired"];
+const FAILURES: [&str; 7] = ["scheme", "form", "checksum", "unknown", "expired", "disabled", "rotated"];
 /// Whether a client's attempts were counted for itself.
 const COUNTED: [&str; 2] = ["alone", "together"];
 
@@ -193,6 +193,8 @@ const fn failure(cause: &Unauthenticated) -> &'static str {
         )) => "form",
         Unauthenticated::Unknown => "unknown",
         Unauthenticated::Expired(_) => "expired",
+        Unauthenticated::Disabled(_) => "disabled",
+        Unauthenticated::Rotated(_) => "rotated",
     }
 }
 
@@ -291,13 +293,15 @@ mod tests {
             Unauthenticated::Unusable(SecretError::WrongChecksum.into()),
             Unauthenticated::Unknown,
             Unauthenticated::Expired(id),
+            Unauthenticated::Disabled(id),
+            Unauthenticated::Rotated(id),
         ] {
             metrics.failed_authentication(&cause);
             metrics.too_many_attempts(cause == Unauthenticated::Unknown);
         }
         let after = text();
         assert_eq!(lines(&after), before, "{after}");
-        for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 4)] {
+        for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 6)] {
             assert!(after.contains(&format!("{{{label}}} {count}\n")), "{label}: {after}");
         }
     }

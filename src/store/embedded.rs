@@ -17,7 +17,7 @@ use self::handle::Handle;
 use self::queue::{Change, Outcome};
 use super::page::{Listed, Page, PageQuery};
 use super::usage::{TokenUse, Usage};
-use super::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
 use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
@@ -143,7 +143,7 @@ impl EmbeddedStore {
 }
 
 impl Store for EmbeddedStore {
-    fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+    fn load(&self, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
         let opened = self.opened()?;
         guard(&self.place, || opened.load(&self.place, each))
     }
@@ -182,7 +182,8 @@ impl Store for EmbeddedStore {
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
         let mut records = Vec::new();
-        self.load(&mut |record| {
+        self.load(&mut |token| {
+            let record = token.to_record();
             let position = query.order.position(&record);
             let is_after =
                 query.after.as_ref().is_none_or(|after| query.order.compare(&position, after).is_gt());
@@ -424,7 +425,7 @@ fn refused(action: &'static str, path: &Path, source: io::Error) -> StoreError {
 }
 
 impl Opened {
-    fn load(&self, place: &Place, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+    fn load(&self, place: &Place, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
         let explain = |error: redb::Error| place.explain("read", error);
         let transaction = self.database.begin_read().map_err(|error| explain(error.into()))?;
         let tokens = transaction.open_table(TOKENS).map_err(|error| explain(error.into()))?;
@@ -441,12 +442,12 @@ impl Opened {
         if digests_len < tokens_len {
             return Err(mismatch(tokens_len));
         }
-        let mut formers = 0;
+        let (mut formers, mut reader) = (0, row::RowReader::default());
         for row in tokens.iter().map_err(|error| explain(error.into()))? {
             let (id, row) = row.map_err(|error| explain(error.into()))?;
-            let record = row::decode(id.value(), row.value()).map_err(|what| place.corrupt(what))?;
-            formers += u64::from(record.former.is_some());
-            each(record);
+            let token = reader.read(id.value(), row.value()).map_err(|what| place.corrupt(what))?;
+            formers += u64::from(token.former.is_some());
+            each(token);
         }
         let expected = tokens_len.saturating_add(formers);
         if digests_len == expected { Ok(()) } else { Err(mismatch(expected)) }

@@ -2,7 +2,7 @@
 
 use super::page::{Listed, Page, PageQuery, Position};
 use super::usage::{TokenUse, Usage};
-use super::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
 use std::cmp::Ordering;
@@ -30,10 +30,10 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+    fn load(&self, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
         // Copied first, so that `each` may call the store.
         let tokens: Vec<TokenRecord> = self.rows.lock().tokens.values().cloned().collect();
-        tokens.into_iter().for_each(each);
+        tokens.iter().map(LentToken::from).for_each(each);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use rolegate::request::{Credential, Request};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::page::{Page, PageQuery};
 use rolegate::store::usage::{TokenUse, Usage};
-use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use rolegate::store::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, TokenDigest, TokenId, TokenRecord};
 use rolegate::tokens::Unauthenticated;
@@ -79,7 +79,7 @@ impl WatchedStore {
 }
 
 impl Store for WatchedStore {
-    fn load(&self, each: &mut dyn FnMut(TokenRecord)) -> Result<(), StoreError> {
+    fn load(&self, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
         self.1.load(each)
     }
 

@@ -28,7 +28,7 @@ pub(crate) fn token(id: u64, digest: u8) -> TokenRecord {
 /// All tokens of a store, by id.
 pub(crate) fn all(store: &dyn Store) -> Result<Vec<TokenRecord>, StoreError> {
     let mut tokens = Vec::new();
-    store.load(&mut |token| tokens.push(token))?;
+    store.load(&mut |token| tokens.push(token.to_record()))?;
     tokens.sort_by_key(|token| token.id);
     Ok(tokens)
 }

@@ -39,7 +39,7 @@ struct Created<'a> {
 pub(super) fn collection(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
     match *permit.method() {
         Method::GET | Method::HEAD => {
-            let records = api.engine.list(permit);
+            let records = api.engine.list(permit).map_err(|error| failed("listed", &error))?;
             let tokens: Vec<_> = records.iter().map(listed).collect();
             Ok(reply::json(StatusCode::OK, &tokens))
         }
@@ -148,7 +148,7 @@ pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
 
 /// A failure of this server: the log tells the cause, which may name files, and the client learns that
 /// nothing was acknowledged.
-fn failed(what: &str, error: &ChangeError) -> Failure {
+fn failed(what: &str, error: &impl std::error::Error) -> Failure {
     tracing::error!(%error, "a service token was not {what}");
     let message =
         format!("the service token was not {what}: this server cannot write; its log names the cause");

@@ -1,12 +1,16 @@
 //! How one token is written: a version, then its fields in order, numbers little-endian, texts with their length.
 
+use crate::store::LentToken;
 use crate::time::Timestamp;
 use crate::token::{FormerSecret, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use std::collections::HashMap;
 
 /// The version of the encoding, its first byte.
 const VERSION: u8 = 2;
 /// The version before: without what comes after the roles.
 const VERSION_WITHOUT_STATE: u8 = 1;
+/// How many sets of roles a reader of many rows keeps, before it starts anew.
+const KNOWN_ROLES_MAX: usize = 4096;
 
 /// Writes all of a token but its id, which is the key.
 pub(super) fn encode(record: &TokenRecord) -> Vec<u8> {
@@ -49,16 +53,41 @@ pub(super) fn encode(record: &TokenRecord) -> Vec<u8> {
 
 /// Reads a token; the error says what does not fit.
 pub(super) fn decode(id: u64, row: &[u8]) -> Result<TokenRecord, String> {
-    let mut reader = Reader(row);
-    let has_state = match reader.byte() {
-        Some(VERSION) => true,
-        Some(VERSION_WITHOUT_STATE) => false,
-        Some(other) => return Err(format!("the row of token {id} has the unknown version {other}")),
-        None => return Err(format!("the row of token {id} is empty")),
-    };
-    match reader.record(id, has_state) {
-        Some(record) if reader.0.is_empty() => Ok(record),
-        Some(_) | None => Err(format!("the row of token {id} cannot be read")),
+    RowReader::default().read(id, row).map(|token| token.to_record())
+}
+
+/// Reads tokens one after another. Most of them have the roles of one before, and those are made once.
+#[derive(Default)]
+pub(super) struct RowReader {
+    /// Sets of roles, by the bytes that they are written in.
+    known: HashMap<Box<[u8]>, Vec<RoleName>>,
+}
+
+impl RowReader {
+    /// Reads a token; the error says what does not fit.
+    pub(super) fn read<'a>(&'a mut self, id: u64, row: &'a [u8]) -> Result<LentToken<'a>, String> {
+        let mut reader = Reader(row);
+        let has_state = match reader.byte() {
+            Some(VERSION) => true,
+            Some(VERSION_WITHOUT_STATE) => false,
+            Some(other) => return Err(format!("the row of token {id} has the unknown version {other}")),
+            None => return Err(format!("the row of token {id} is empty")),
+        };
+        let token = reader.token(id, has_state, self).filter(|_| reader.0.is_empty());
+        token.ok_or_else(|| format!("the row of token {id} cannot be read"))
+    }
+
+    /// The roles that are written in these bytes.
+    fn roles(&mut self, bytes: &[u8]) -> Option<&[RoleName]> {
+        // Looked up twice, since the first answer may not be given back from within its own condition.
+        if !self.known.contains_key(bytes) {
+            let roles = Reader(bytes).roles()?;
+            if self.known.len() >= KNOWN_ROLES_MAX {
+                self.known.clear();
+            }
+            self.known.insert(bytes.into(), roles);
+        }
+        self.known.get(bytes).map(Vec::as_slice)
     }
 }
 
@@ -83,8 +112,11 @@ pub(super) fn put_text(row: &mut Vec<u8>, text: &str) {
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn record(&mut self, id: u64, has_state: bool) -> Option<TokenRecord> {
-        Some(TokenRecord {
+    fn token<'t>(&mut self, id: u64, has_state: bool, rows: &'t mut RowReader) -> Option<LentToken<'t>>
+    where
+        'a: 't,
+    {
+        Some(LentToken {
             id: TokenId::new(id)?,
             digest: TokenDigest::from_bytes(self.array()?),
             kind: self.kind()?,
@@ -97,10 +129,10 @@ impl<'a> Reader<'a> {
             created: self.time()?,
             updated: self.time()?,
             expires: self.optional(Reader::time)?,
-            name: self.text()?.to_owned(),
-            description: self.optional(|reader| reader.text().map(str::to_owned))?,
-            dedicated_subject: self.optional(|reader| reader.text().map(str::to_owned))?,
-            roles: self.roles()?,
+            name: self.text()?,
+            description: self.optional(Reader::text)?,
+            dedicated_subject: self.optional(Reader::text)?,
+            roles: rows.roles(self.role_bytes()?)?,
             disabled: if has_state { self.optional(Reader::time)? } else { None },
             former: if has_state { self.optional(Reader::former)? } else { None },
         })
@@ -154,6 +186,16 @@ impl<'a> Reader<'a> {
             1 => read(self).map(Some),
             _ => None,
         }
+    }
+
+    /// The bytes of the roles, their number among them.
+    fn role_bytes(&mut self) -> Option<&'a [u8]> {
+        let start = self.0;
+        for _ in 0..self.length()? {
+            let length = self.length()?;
+            self.0 = self.0.get(length..)?;
+        }
+        start.get(..start.len().checked_sub(self.0.len())?)
     }
 
     fn roles(&mut self) -> Option<Vec<RoleName>> {

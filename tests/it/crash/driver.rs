@@ -134,7 +134,7 @@ impl Driver {
         let mut found = BTreeSet::new();
         let mut wrong = Vec::new();
         store.load(&mut |token| {
-            if token != record(token.id) {
+            if token.to_record() != record(token.id) {
                 wrong.push(token.id);
             }
             found.insert(token.id);
