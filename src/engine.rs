@@ -2,12 +2,14 @@
 
 mod change;
 mod lifecycle;
+mod look_up;
 mod replace;
 mod turns;
 mod uses;
 
 pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
 pub use lifecycle::{GRACE_MAX, TokenChanges};
+pub use look_up::{KnownSecret, LOOK_UPS_MAX};
 pub use replace::ReplaceError;
 
 use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};

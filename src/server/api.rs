@@ -3,6 +3,7 @@
 
 mod body;
 mod info;
+mod look_up;
 mod policies;
 mod shadow;
 mod tokens;
@@ -77,6 +78,7 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
     let reload = |path: &str| path == policies::RELOAD_PATH;
     let report = |path: &str| path == shadow::PATH;
     let collection = |path: &str| path == tokens::PATH;
+    let look_up = |path: &str| path == look_up::PATH;
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
@@ -99,6 +101,10 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(waiting(api, at(collection).map(without_body).untuple_one(), None, tokens::collection))
         .unify()
         .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
+        .unify()
+        .or(waiting(api, warp::post().and(at(look_up)).and(warp::body::bytes()), None, look_up::look_up))
+        .unify()
+        .or(quick(api, look_up, look_up::refuse))
         .unify()
         .or(waiting(api, at(reload).map(without_body).untuple_one(), Some(&api.reloads), policies::reload))
         .unify()
@@ -248,6 +254,7 @@ mod tests {
             ("GET", "/metrics"),
             ("POST", "/api/rolegate/policies/reload"),
             ("GET", "/api/rolegate/shadow"),
+            ("POST", "/api/rolegate/tokens/lookup"),
             ("GET", "/api/server/info"),
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),

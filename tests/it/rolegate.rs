@@ -525,7 +525,7 @@ mod serving {
         child: Child,
         out: BufReader<ChildStdout>,
         err: BufReader<PipeReader>,
-        address: String,
+        pub(super) address: String,
         /// What it told up to its address.
         pub(super) told: String,
         pub(super) folder: tempfile::TempDir,

@@ -15,6 +15,7 @@ mod corpus;
 mod corpus_headers;
 mod corpus_paths;
 mod front;
+mod look_up;
 mod policies;
 mod reload;
 mod reload_busy;

@@ -1,5 +1,7 @@
 //! `rolegate token scan`: what it finds, what it says, and that it never says a token.
 
+mod live;
+
 use super::Run;
 use rolegate::Secret;
 use std::os::unix::fs::symlink;
@@ -50,7 +52,7 @@ fn token_is_told_by_place_and_fingerprint_and_never_shown() {
     -- stdout
     repo/.hidden/.env:1:7: not looked up: token svctok-…, fingerprint FINGERPRINT
     repo/deploy.sh:3:21: not looked up: token svctok-…, fingerprint FINGERPRINT
-    3 files, 139 bytes: 2 tokens found, and not looked up
+    3 files, 139 bytes: 2 tokens found: 2 not looked up
     -- stderr
     ");
     let run = scan(&["-o", "json", "a.json"]).file("a.json", &format!("{{\"token\":\"{secret}\"}}"));
@@ -63,19 +65,29 @@ fn token_is_told_by_place_and_fingerprint_and_never_shown() {
           "column": 11,
           "encoding": "plain",
           "fingerprint": "FINGERPRINT",
+          "id": null,
+          "kind": "generated",
           "line": 1,
+          "name": null,
           "offset": 10,
           "path": "a.json",
-          "state": "not-looked-up"
+          "since": null,
+          "state": "not-looked-up",
+          "until": null
         }
       ],
       "summary": {
         "bytes": 50,
         "compressed": 0,
+        "disabled": 0,
+        "expired": 0,
         "files": 1,
         "links": 0,
+        "live": 0,
         "not_looked_up": 1,
+        "rotated_out": 0,
         "special": 0,
+        "unknown": 0,
         "unread": 0,
         "untold": 0,
         "wrong_checksum": 0
@@ -122,7 +134,7 @@ fn names_of_files_are_searched_and_shown_without_the_token() {
     exit code 3
     -- stdout
     repo/svctok-….txt\u{1b}[31m (its name): not looked up: token svctok-…, fingerprint FINGERPRINT
-    1 file, 7 bytes: 1 token found, and not looked up
+    1 file, 7 bytes: 1 token found: 1 not looked up
     -- stderr
     ");
 }
@@ -134,7 +146,7 @@ fn token_that_was_meant_as_a_path_is_not_repeated() {
     exit code 3
     -- stdout
     svctok-… (its name): not looked up: token svctok-…, fingerprint FINGERPRINT
-    0 files, 0 bytes: 1 token found, and not looked up
+    0 files, 0 bytes: 1 token found: 1 not looked up
     -- stderr
     error: cannot read `svctok-…`: No such file or directory (os error 2)
     note: 1 file or folder could not be read
@@ -151,7 +163,7 @@ fn standard_input_is_read_for_a_hyphen() {
     exit code 3
     -- stdout
     <stdin>:1:9: not looked up: token svctok-…, fingerprint FINGERPRINT
-    1 file, 47 bytes: 1 token found, and not looked up
+    1 file, 47 bytes: 1 token found: 1 not looked up
     -- stderr
     ");
 }

@@ -4,6 +4,7 @@
 use super::super::super::console::{Console, Mood};
 use super::collect::{Collection, Finding, Found, Totals};
 use super::walk::STANDARD_INPUT;
+use crate::token::SecretState;
 use crate::token::candidates::{Encoding, Finder};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -14,19 +15,15 @@ const REDACTED: &str = "svctok-…";
 
 pub(super) fn print(collection: &Collection, console: &mut Console<'_>) {
     for finding in &collection.findings {
-        let (label, token) = match &finding.state {
-            Found::NotLookedUp(digest) => {
-                let word = console.painted(Mood::Bad, "not looked up");
-                (word, format!("token {REDACTED}, fingerprint {}", digest.fingerprint()))
-            }
-            Found::NoToken => ("none".to_owned(), "the checksum is wrong".to_owned()),
-        };
+        let state = state(&finding.state);
+        let state =
+            if finding.state.is_live() { console.painted(Mood::Bad, state) } else { state.to_owned() };
         let encoding = match finding.encoding {
             Encoding::Plain => "",
             Encoding::Utf16 => ", in UTF-16",
             Encoding::Base64 => ", in base64",
         };
-        console.line(format_args!("{}: {label}: {token}{encoding}", place(finding)));
+        console.line(format_args!("{}: {state}: {}{encoding}", place(finding), token(finding)));
     }
     let totals = &collection.totals;
     if totals.untold > 0 {
@@ -36,6 +33,46 @@ pub(super) fn print(collection: &Collection, console: &mut Console<'_>) {
     for remark in remarks(totals, collection.tells_all) {
         console.remark(format_args!("note: {remark}"));
     }
+}
+
+/// The state in words.
+fn state(found: &Found) -> &'static str {
+    match found {
+        Found::NoToken => "none",
+        Found::NotLookedUp(_) => "not looked up",
+        Found::Unknown(_) => "not known here",
+        Found::Known(_, known) => match known.state {
+            SecretState::Live { .. } | SecretState::InGrace { .. } => "live",
+            SecretState::Disabled { .. } => "disabled",
+            SecretState::Expired { .. } => "expired",
+            SecretState::RotatedOut { .. } => "rotated out",
+        },
+    }
+}
+
+/// What is known of the token in words.
+fn token(Finding { state, is_shaped, .. }: &Finding) -> String {
+    let (digest, known) = match state {
+        Found::NoToken => return "the checksum is wrong".to_owned(),
+        Found::NotLookedUp(digest) | Found::Unknown(digest) => (digest, None),
+        Found::Known(digest, known) => (digest, Some(known)),
+    };
+    let fingerprint = digest.fingerprint();
+    let Some(known) = known else { return format!("token {REDACTED}, fingerprint {fingerprint}") };
+    let token = if *is_shaped { REDACTED } else { "chosen by its operator" };
+    let moment = match known.state {
+        SecretState::Live { until: None } => "never expires".to_owned(),
+        SecretState::Live { until: Some(until) } => format!("until {until}"),
+        SecretState::InGrace { until } => format!("rotated, and in grace until {until}"),
+        SecretState::Disabled { since }
+        | SecretState::Expired { since }
+        | SecretState::RotatedOut { since } => format!("since {since}"),
+    };
+    format!(
+        "token {token}, fingerprint {fingerprint}, id {}, name `{}`, {moment}",
+        known.id,
+        safe(&known.name)
+    )
 }
 
 fn place(finding: &Finding) -> String {
@@ -51,11 +88,21 @@ fn place(finding: &Finding) -> String {
 
 fn summary(totals: &Totals) -> String {
     let read = format!("{}, {}", counted(totals.files, "file", "files"), size(totals.bytes));
-    let found = match totals.not_looked_up {
-        0 => "no token was found".to_owned(),
-        count => format!("{} found, and not looked up", counted(count, "token", "tokens")),
-    };
-    format!("{read}: {found}")
+    let states = [
+        (totals.live, "live"),
+        (totals.disabled, "disabled"),
+        (totals.expired, "expired"),
+        (totals.rotated_out, "rotated out"),
+        (totals.unknown, "not known here"),
+        (totals.not_looked_up, "not looked up"),
+    ];
+    let found: u64 = states.iter().map(|(count, _)| count).sum();
+    if found == 0 {
+        return format!("{read}: no token was found");
+    }
+    let states = states.iter().filter(|(count, _)| *count > 0);
+    let states: Vec<String> = states.map(|(count, state)| format!("{count} {state}")).collect();
+    format!("{read}: {} found: {}", counted(found, "token", "tokens"), states.join(", "))
 }
 
 /// What the search did not see.
@@ -80,37 +127,55 @@ fn remarks(totals: &Totals, tells_all: bool) -> Vec<String> {
         "text looks like a token and is none",
         "texts look like tokens and are none",
     );
+    let unknown =
+        counted(totals.unknown, "token is not known here: it was", "tokens are not known here: they were");
+    tell(totals.unknown, format!("{unknown} deleted, or made by another installation"));
+    tell(
+        totals.live,
+        "a live token is replaced by `sts service-token rotate`, and ended by `delete` or `disable`"
+            .to_owned(),
+    );
     let untold = if tells_all { 0 } else { wrong_checksums };
     tell(untold, format!("{texts}, since the checksum is wrong; `--all` tells where"));
     remarks
 }
 
 pub(super) fn json(collection: &Collection) -> Value {
-    let Totals { files, bytes, unread, links, special, compressed, .. } = collection.totals;
+    let Totals { files, bytes, unread, links, special, compressed, repositories: _, .. } = collection.totals;
+    let Totals { live, disabled, expired, rotated_out, unknown, .. } = collection.totals;
     let Totals { not_looked_up, wrong_checksums, untold, .. } = collection.totals;
     json!({
         "findings": collection.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "summary": {
             "files": files,
             "bytes": bytes,
+            "live": live,
+            "disabled": disabled,
+            "expired": expired,
+            "rotated_out": rotated_out,
+            "unknown": unknown,
+            "not_looked_up": not_looked_up,
+            "wrong_checksum": wrong_checksums,
+            "untold": untold,
             "unread": unread,
             "links": links,
             "special": special,
             "compressed": compressed,
-            "not_looked_up": not_looked_up,
-            "wrong_checksum": wrong_checksums,
-            "untold": untold,
         },
     })
 }
 
 fn finding_json(finding: &Finding) -> Value {
-    let (state, digest) = match &finding.state {
-        Found::NotLookedUp(digest) => ("not-looked-up", Some(digest)),
-        Found::NoToken => ("wrong-checksum", None),
+    let (state, digest, known) = match &finding.state {
+        Found::NoToken => ("wrong-checksum", None, None),
+        Found::NotLookedUp(digest) => ("not-looked-up", Some(digest), None),
+        Found::Unknown(digest) => ("unknown", Some(digest), None),
+        Found::Known(digest, known) => (known.state.name(), Some(digest), Some(known)),
     };
+    let moment = known.and_then(|known| known.state.moment()).map(|moment| moment.to_string());
+    let (until, since) = if finding.state.is_live() { (moment, None) } else { (None, moment) };
     json!({
-        "path": shown(&finding.subject.path),
+        "path": redacted(&finding.subject.path.to_string_lossy()),
         "line": finding.place.map(|place| place.line),
         "column": finding.place.map(|place| place.column),
         "offset": finding.place.map(|place| place.offset),
@@ -119,8 +184,13 @@ fn finding_json(finding: &Finding) -> Value {
             Encoding::Utf16 => "utf-16",
             Encoding::Base64 => "base64",
         },
+        "kind": if finding.is_shaped { "generated" } else { "chosen" },
         "state": state,
         "fingerprint": digest.map(|digest| digest.fingerprint()),
+        "id": known.map(|known| known.id.get()),
+        "name": known.map(|known| redacted(&known.name)),
+        "until": until,
+        "since": since,
     })
 }
 
@@ -157,8 +227,8 @@ pub(super) fn shown(path: &Path) -> String {
     safe(&path.to_string_lossy())
 }
 
-/// A text without the tokens that it holds, and without what steers a terminal.
-pub(super) fn safe(text: &str) -> String {
+/// A text without the tokens that it holds.
+fn redacted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(found) = Finder::new().find(rest.as_bytes(), rest.len()).first() {
@@ -169,10 +239,15 @@ pub(super) fn safe(text: &str) -> String {
         rest = after;
     }
     shown.push_str(rest);
+    shown
+}
+
+/// The same without what steers a terminal.
+fn safe(text: &str) -> String {
     let is_plain = |letter: char| matches!(letter, '"' | '\'' | '\\') || letter.escape_debug().len() == 1;
     let escape = |letter: char| match is_plain(letter) {
         true => letter.to_string(),
         false => letter.escape_debug().to_string(),
     };
-    shown.chars().map(escape).collect()
+    redacted(text).chars().map(escape).collect()
 }
