@@ -1,5 +1,7 @@
 //! The gate: who is let in, and what a change of a token takes.
 
+mod lifecycle;
+
 use parking_lot::Mutex;
 use rolegate::audit::{Audit, AuditEntry, AuditError, MemoryAudit, Recorded};
 use rolegate::bootstrap::{BootstrapBlock, Provision};
