@@ -148,7 +148,19 @@ pub enum Change {
     Import,
 }
 
-impl AuditEvent<'_> {
+impl<'a> AuditEvent<'a> {
+    /// What the step from one record of a token to another is, and which kind of change.
+    pub fn of_update(before: &'a TokenRecord, after: &'a TokenRecord) -> (Self, Change) {
+        if before.digest != after.digest {
+            return (Self::TokenRotated { before, after }, Change::Rotate);
+        }
+        match (before.disabled, after.disabled) {
+            (None, Some(_)) => (Self::TokenDisabled(after), Change::Disable),
+            (Some(_), None) => (Self::TokenEnabled(after), Change::Enable),
+            (None, None) | (Some(_), Some(_)) => (Self::TokenUpdated { before, after }, Change::Update),
+        }
+    }
+
     /// The name of the event as the log has it.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -276,7 +276,8 @@ impl Engine {
         let (event, change, token) = match step {
             Step::Create(record) => (AuditEvent::TokenCreated(record), Change::Create, record),
             Step::Update { before, after } => {
-                (AuditEvent::TokenUpdated { before, after }, Change::Update, &**after)
+                let (event, change) = AuditEvent::of_update(before, after);
+                (event, change, &**after)
             }
             Step::Delete(record, _) => (AuditEvent::TokenDeleted(record), Change::Delete, record),
         };

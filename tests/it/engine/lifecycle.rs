@@ -213,7 +213,8 @@ fn names_repeat_unless_they_must_not() -> Outcome {
     let unique = NewToken { unique: true, ..reader() };
     assert!(matches!(world.refusal(unique.clone())?, ChangeError::NameTaken { name } if name == "ci"));
     world.create(NewToken { name: "other".to_owned(), ..unique })?;
-    let rename = |name: &str, unique| TokenChanges { name: Some(name.to_owned()), unique, ..Default::default() };
+    let rename =
+        |name: &str, unique| TokenChanges { name: Some(name.to_owned()), unique, ..Default::default() };
     let taken = world.engine.change(&world.admin()?, id, &rename("other", true), at(2));
     assert!(matches!(taken, Err(ChangeError::NameTaken { .. })));
     assert!(world.engine.change(&world.admin()?, id, &rename("free", true), at(2)).is_ok());
@@ -332,7 +333,10 @@ fn use_is_told_up_to_the_moment_and_kept_when_it_is_written() -> Outcome {
     let _ = world.check(&secret, "GET", "/things", 11)?;
     let (listed, privileges) = world.engine.privileges(&admin, id)?;
     assert_eq!(listed.usage.map(|usage| usage.count), Some(4));
-    let told: Vec<_> = privileges.iter().map(|it| (it.name.as_str(), it.grant, it.usage.as_ref().map(|it| it.count))).collect();
+    let told: Vec<_> = privileges
+        .iter()
+        .map(|it| (it.name.as_str(), it.grant, it.usage.as_ref().map(|it| it.count)))
+        .collect();
     assert_eq!(told, [("GET /things", Grant::Rule, Some(3)), ("GET /public", Grant::Everyone, None)]);
     Ok(())
 }
@@ -351,5 +355,20 @@ fn unused_tokens_are_found_by_the_uses_of_this_moment() -> Outcome {
     let found = unused_since(at(50))?;
     assert!(found.contains(&unused) && !found.contains(&used));
     assert!(unused_since(at(51))?.contains(&used));
+    Ok(())
+}
+
+#[test]
+fn each_step_has_an_audit_entry_of_its_own_kind() -> Outcome {
+    let world = World::start()?;
+    let (id, _) = world.create(reader())?;
+    world.rotate(id, MINUTE, 2)?;
+    world.switch(id, false, 3)?;
+    world.switch(id, true, 4)?;
+    let renamed = TokenChanges { name: Some("other".to_owned()), ..TokenChanges::default() };
+    world.engine.change(&world.admin()?, id, &renamed, at(5))?;
+    let entries = world.audit.entries();
+    let expected = ["token_created", "token_rotated", "token_disabled", "token_enabled", "token_updated"];
+    assert_eq!(&names(&entries)[2..], expected);
     Ok(())
 }
