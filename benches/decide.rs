@@ -8,8 +8,11 @@
 
 #[path = "decide/floor.rs"]
 mod floor;
+#[path = "decide/measure.rs"]
+mod measure;
 
 use floor::Floor;
+use measure::{Numbers, Outcome, Pair, ROUND_REQUESTS, ROUNDS, median, memory_kib, nanoseconds};
 use rolegate::CanonicalPath;
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine};
@@ -31,10 +34,6 @@ const ROLES: usize = 100;
 const TOKENS: usize = 1_000;
 /// Random requests that are made beforehand, and then made in turn.
 const REQUESTS: usize = 65_536;
-/// What is compared is measured in turn, this many times; the medians count.
-const ROUNDS: usize = 401;
-/// Rounds are short: what else the machine does then either meets both, or few rounds.
-const ROUND_REQUESTS: usize = 4_000;
 const CONDITION_ROUND_REQUESTS: usize = 1_000;
 const THREAD_ROUNDS: usize = 21;
 const THREAD_ROUND: Duration = Duration::from_millis(100);
@@ -45,7 +44,6 @@ const LINES_PER_FILE: usize = 25_000;
 /// The time in which rhai parses a file grows with the square of the number of its closures.
 const CLOSURES_PER_FILE: usize = 2_000;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
 /// Prints a table, and gives the figures as JSON.
 type Part = fn() -> Outcome<String>;
 
@@ -58,17 +56,6 @@ struct World {
     tokens: Vec<usize>,
     now: Timestamp,
 }
-
-/// Nanoseconds of the floor and of the gate.
-#[derive(Clone, Copy)]
-struct Pair {
-    floor_ns: f64,
-    ours_ns: f64,
-    ratio: f64,
-}
-
-/// Random numbers, the same in every run.
-struct Numbers(u64);
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -350,20 +337,14 @@ fn loading() -> Outcome<String> {
 fn load(kind: &str) -> Outcome<()> {
     let kind = if kind == "conditional" { Kind::Conditional } else { Kind::Plain };
     let sources = sources(SIZES[3], kind);
-    let before = resident_mib("VmRSS:")?;
+    let before = memory_kib("VmRSS:")? / 1024;
     let started = Instant::now();
     let policies = PolicySet::load(&sources, &RoleBindings::default(), &limits())?;
     let ms = started.elapsed().as_millis();
-    let (after, peak) = (resident_mib("VmRSS:")?, resident_mib("VmHWM:")?);
+    let (after, peak) = (memory_kib("VmRSS:")? / 1024, memory_kib("VmHWM:")? / 1024);
     assert_eq!(policies.rules().len(), SIZES[3], "every rule is there");
     writeln!(stdout(), "{ms} {} {}", after.saturating_sub(before), peak.saturating_sub(before))?;
     Ok(())
-}
-
-fn resident_mib(field: &str) -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field)).ok_or("no such field")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? / 1024)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -424,52 +405,4 @@ fn request(path: &str, (secret, kind): &(Secret, SecretKind)) -> Outcome<Request
     let mut parts = Request::new(http::Method::GET, CanonicalPath::parse(path)?).into_parts();
     parts.credential = Credential::Token(secret.clone(), *kind);
     Ok(Request::from(parts))
-}
-
-impl Pair {
-    /// Measures both in turn. The ratio is that of each round, so that what slows the machine down for a while
-    /// slows both.
-    fn of(mut measure: impl FnMut(bool) -> f64) -> Self {
-        let (mut floor, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for round in 0..=ROUNDS {
-            let (floor_ns, ours_ns) = (measure(false), measure(true));
-            // The first round only warms up.
-            if round > 0 {
-                floor.push(floor_ns);
-                ours.push(ours_ns);
-                ratios.push(ours_ns / floor_ns);
-            }
-        }
-        Self { floor_ns: median(floor), ours_ns: median(ours), ratio: median(ratios) }
-    }
-
-    fn json(&self) -> String {
-        let Self { floor_ns, ours_ns, ratio } = self;
-        format!("{{\"floor_ns\": {floor_ns:.1}, \"ours_ns\": {ours_ns:.1}, \"ratio\": {ratio:.3}}}")
-    }
-}
-
-impl Numbers {
-    const fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-
-    /// A number below `end`, by xorshift.
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 16).unwrap_or(0) % end
-    }
-}
-
-fn nanoseconds(elapsed: Duration, times: usize) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    let times = times as f64;
-    elapsed.as_secs_f64() * 1e9 / times
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
 }
