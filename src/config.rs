@@ -25,12 +25,12 @@ pub use error::{ConfigError, ConfigErrors, Notice, PROBLEMS_MAX, Problem, Warnin
 pub use files::{Contents, VariableError, Variables, read};
 pub use keys::{
     CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, FILES_VARIABLE, KEYS, Key, Kind, LIST_MAX_ITEMS, LOGGED_NAMES_MAX,
-    VARIABLE_PREFIX, size,
+    SAMPLED_RULES_MAX, VARIABLE_PREFIX, size,
 };
 pub use place::{Located, Origin, Place};
 pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
 pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
-pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES};
+pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES, RULE_MAX_BYTES};
 
 use crate::policy;
 use crate::time::Timestamp;
@@ -56,6 +56,8 @@ pub struct Config {
     pub data_dir: Located<PathBuf>,
     /// The file of the audit log.
     pub audit_file: Located<PathBuf>,
+    /// How the audit log is kept.
+    pub audit: AuditSettings,
     /// The policy files, and folders of them.
     pub policies: Vec<Located<PathBuf>>,
     /// Policies that decide beside those, and never instead.
@@ -88,6 +90,15 @@ pub struct Config {
     pub settings: Vec<Setting>,
 }
 
+/// How the audit log is kept.
+#[derive(Debug)]
+pub struct AuditSettings {
+    /// What becomes of a change whose entry cannot be written: `strict` or `best-effort`.
+    pub mode: Located<&'static str>,
+    /// The most bytes of a file.
+    pub max_bytes: usize,
+}
+
 /// How the log is written.
 #[derive(Debug)]
 pub struct Log {
@@ -110,6 +121,19 @@ pub struct DecisionLog {
     pub headers: Vec<HeaderName>,
     /// The query parameters whose values are written.
     pub query: Vec<String>,
+    /// The rules of whose decisions only some are written.
+    pub sampling: Vec<SampledRule>,
+}
+
+/// A rule of whose decisions only some are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampledRule {
+    /// A permission, or a route as a policy writes it, or `*` for all others.
+    pub rule: String,
+    /// Of so many decisions one is written.
+    pub one_in: usize,
+    /// Whether denials are sampled as well.
+    pub denials: bool,
 }
 
 /// What the server allows a client.
@@ -329,6 +353,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let listen = reader.setting("rolegate.listen", value::address);
     let data_dir = reader.setting("rolegate.data_dir", value::path);
     let audit_file = reader.audit_file(data_dir.as_ref());
+    let audit = reader.audit();
     let policies = reader.policies();
     let shadow_policies = reader.shadow_policies();
     let watch_policies = reader.setting("rolegate.watch_policies", value::switch);
@@ -347,6 +372,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         listen: listen?,
         data_dir: data_dir?,
         audit_file: audit_file?,
+        audit: audit?,
         policies: policies?,
         shadow_policies: shadow_policies?,
         watch_policies: watch_policies?,

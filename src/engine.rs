@@ -3,6 +3,7 @@
 mod change;
 mod lifecycle;
 mod look_up;
+mod record;
 mod replace;
 mod turns;
 mod uses;
@@ -10,9 +11,10 @@ mod uses;
 pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
 pub use lifecycle::{GRACE_MAX, TokenChanges};
 pub use look_up::{KnownSecret, LOOK_UPS_MAX};
+pub use record::DenialEntry;
 pub use replace::ReplaceError;
 
-use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};
+use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent, Denials};
 use crate::decision::Decision;
 use crate::path::CanonicalPath;
 use crate::policy::PolicySet;
@@ -46,6 +48,7 @@ pub struct Engine {
     under_way: RwLock<()>,
     turns: turns::Turns,
     uses: Uses,
+    denials: Mutex<Denials>,
     /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
     replacing: Mutex<()>,
     decision_series: u32,
@@ -153,6 +156,7 @@ impl Engine {
             under_way: RwLock::new(()),
             turns: turns::Turns::default(),
             uses: Uses::default(),
+            denials: Mutex::default(),
             replacing: Mutex::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),

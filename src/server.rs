@@ -13,6 +13,7 @@ mod metrics;
 mod reload;
 mod shadow;
 mod uses;
+mod denials;
 pub mod decision_log;
 mod reply;
 mod access;
@@ -38,6 +39,7 @@ use crate::engine::Engine;
 use api::Api;
 use attempts::Attempts;
 use bytes::Bytes;
+use denials::LeftOutTeller;
 use guard::Guard;
 use std::convert::Infallible;
 use std::error::Error;
@@ -150,7 +152,9 @@ impl Server {
             draining: draining.subscribe(),
         };
         let api = Arc::new(api);
-        self.drive(listener, warp::service(api::routes(&api)), draining, shutdown).await;
+        let teller = LeftOutTeller::start(Arc::clone(&self.engine), Arc::clone(&self.clock));
+        self.drive(listener, warp::service(api::routes(&api)), api::is_admin, draining, shutdown).await;
+        teller.finish().await;
     }
 
     /// Serves routes of your own until `shutdown` ends and running requests are answered: a warp filter by
@@ -180,13 +184,14 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        self.drive(listener, routes, watch::Sender::new(false), shutdown).await;
+        self.drive(listener, routes, |_| false, watch::Sender::new(false), shutdown).await;
     }
 
     async fn drive<S, B>(
         self,
         listener: TcpListener,
         routes: S,
+        is_admin: fn(&str) -> bool,
         draining: watch::Sender<bool>,
         shutdown: impl Future<Output = ()>,
     ) where
@@ -198,7 +203,19 @@ impl Server {
         let Self { engine, limits, clock, stopwatch, observers, metrics, tells_version, .. } = self;
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
         let writer = UseWriter::start(Arc::clone(&engine));
-        let guard = Guard { engine, routes, limits, clock, attempts, observers, metrics, tells_version };
+        let denials = Arc::new(Semaphore::new(denials::DENIALS_WAITING_MAX));
+        let guard = Guard {
+            engine,
+            routes,
+            limits,
+            clock,
+            attempts,
+            observers,
+            metrics,
+            tells_version,
+            is_admin,
+            denials,
+        };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
         writer.finish().await;
     }

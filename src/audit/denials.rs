@@ -70,8 +70,8 @@ impl Denials {
     }
 
     /// The entry of a denial could not be written: it and those that it was to tell of are left out after all.
-    pub fn put_back(&mut self, token: TokenId, count: u64, now: Timestamp) {
-        match self.tokens.get_mut(&token) {
+    pub fn put_back(&mut self, token: Option<TokenId>, count: u64, now: Timestamp) {
+        match token.and_then(|token| self.tokens.get_mut(&token)) {
             Some(window) => window.left_out.add(count, now),
             None => self.others.add(count, now),
         }
@@ -165,9 +165,9 @@ mod tests {
     fn entry_that_could_not_be_written_is_counted_with_what_it_was_to_tell() {
         let mut denials = Denials::default();
         assert_eq!(denials.admit(token(1), at(0)), Some(0));
-        denials.put_back(token(1), 1, at(0));
+        denials.put_back(Some(token(1)), 1, at(0));
         assert_eq!(denials.admit(token(1), at(1)), Some(1));
-        denials.put_back(token(3), 2, at(1));
+        denials.put_back(Some(token(3)), 2, at(1));
         assert_eq!(denials.take_due(at(1), false), [LeftOut { token: None, count: 2, since: at(1) }]);
     }
 

@@ -17,6 +17,8 @@ pub const FILES_VARIABLE: &str = "ROLEGATE_CONFIG";
 pub const DECLARED_TOKENS_MAX: usize = 1000;
 /// The most custom roles of a configuration.
 pub const CUSTOM_ROLES_MAX: usize = 256;
+/// The most rules that the decision log samples.
+pub const SAMPLED_RULES_MAX: usize = DECLARED_TOKENS_MAX;
 /// The most names in a list of the configuration.
 pub const LIST_MAX_ITEMS: usize = 256;
 
@@ -60,6 +62,19 @@ pub const KEYS: &[Key] = &[
         Kind::Path,
         Some("audit.jsonl in data_dir"),
         "The file to which the audit log is appended.",
+    ),
+    key("rolegate.audit", Kind::Block, None, "How the audit log is kept."),
+    key(
+        "rolegate.audit.mode",
+        Kind::Choice(&["strict", "best-effort"]),
+        Some("strict"),
+        "What becomes of a change whose entry cannot be written: `strict` refuses it, `best-effort` makes it and counts the loss.",
+    ),
+    key(
+        "rolegate.audit.max_bytes",
+        Kind::Size(64 * 1024, 64 * 1024 * MIB),
+        Some("100 MiB"),
+        "Bytes of the audit log; a full one is renamed to the same name with the number of its last entry, and kept.",
     ),
     key("rolegate.policies", Kind::Paths, None, "The policy files, and folders of them. Required."),
     key(
@@ -167,6 +182,30 @@ pub const KEYS: &[Key] = &[
         Kind::FewNames(LOGGED_NAMES_MAX),
         Some("none"),
         "Query parameters whose values are written.",
+    ),
+    key(
+        "rolegate.decision_log.sampling",
+        Kind::Blocks,
+        Some("none"),
+        "Rules of whose decisions only some are written.",
+    ),
+    key(
+        "rolegate.decision_log.sampling[].rule",
+        Kind::Text,
+        None,
+        "The permission of the rule, or its route as the policy writes it, or `*` for all others. Required.",
+    ),
+    key(
+        "rolegate.decision_log.sampling[].one_in",
+        Kind::Count(1, 1_000_000),
+        None,
+        "Of so many decisions one is written. Required.",
+    ),
+    key(
+        "rolegate.decision_log.sampling[].denials",
+        Kind::Switch,
+        Some("false"),
+        "Whether denials by the rule are sampled as well, and not all written.",
     ),
     key("rolegate.limits", Kind::Block, None, "What the server allows a client."),
     key(

@@ -4,7 +4,7 @@ use super::keys::{LIST_MAX_ITEMS, find};
 use super::node::Content;
 use super::place::{Located, Origin};
 use super::reader::Reader;
-use super::{FailedAuthentications, Limits, Log, SettingValue, value};
+use super::{AuditSettings, FailedAuthentications, Limits, Log, SettingValue, value};
 use crate::policy;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +26,13 @@ impl Reader<'_> {
         let file = data_dir?.value.join(AUDIT_FILE);
         self.note(key.path, SettingValue::Text(file.display().to_string()), &Origin::Default);
         Some(Located { value: file, origin: Origin::Default })
+    }
+
+    /// How the audit log is kept.
+    pub(super) fn audit(&mut self) -> Option<AuditSettings> {
+        let mode = self.setting("rolegate.audit.mode", value::choice);
+        let max_bytes = self.setting("rolegate.audit.max_bytes", value::bytes);
+        Some(AuditSettings { mode: mode?, max_bytes: max_bytes?.value })
     }
 
     /// The policies: at least one, since a server without any would refuse everything.

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub const PATH_MAX_BYTES: usize = 4096;
 /// The longest name of a permission, in bytes.
 pub const PERMISSION_MAX_BYTES: usize = 256;
+/// The longest name of a rule, in bytes: its permission, or its route.
+pub const RULE_MAX_BYTES: usize = 2048;
 /// The longest name of a query parameter, in bytes.
 pub const PARAMETER_MAX_BYTES: usize = 256;
 
@@ -90,6 +92,18 @@ pub(super) fn name(_: &Key, text: &str) -> Result<String, String> {
     }
     if text.len() > NAME_MAX_BYTES {
         return Err(format!("a name has at most {NAME_MAX_BYTES} bytes"));
+    }
+    if text.contains(char::is_control) {
+        return Err(format!("`{}` has a control character", shown(text)));
+    }
+    refuse_variable(text)?;
+    Ok(text.to_owned())
+}
+
+/// What a rule is called: its permission, its route, or all of them.
+pub(super) fn rule(_: &Key, text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > RULE_MAX_BYTES {
+        return Err(format!("a rule is named by 1 to {RULE_MAX_BYTES} bytes"));
     }
     if text.contains(char::is_control) {
         return Err(format!("`{}` has a control character", shown(text)));

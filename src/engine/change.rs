@@ -168,21 +168,8 @@ impl Engine {
         new: NewToken,
         now: Timestamp,
     ) -> Result<CreatedToken, ChangeError> {
-        let _under_way = self.under_way.read();
-        let by = By { actor: self.changer(permit, now)?, permit: Some(permit), at: now };
-        let names = if new.unique { Names::Unique } else { Names::MayRepeat };
-        for _ in 0..ID_DRAWS_MAX {
-            let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
-            let id = TokenId::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
-            let record = new.clone().into_record(id, &secret, now);
-            check_new(&record, &self.policies(), now)?;
-            match self.commit(&Step::Create(record.clone()), names, by)? {
-                Changed::Done => return Ok(CreatedToken { record, secret }),
-                Changed::NameTaken => return Err(ChangeError::NameTaken { name: record.name }),
-                _ => {}
-            }
-        }
-        Err(ChangeError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
+        let created = self.create_by(permit, new, now);
+        self.noting_refusal(permit, Change::Create, None, now, created)
     }
 
     /// Deletes a token. When this returns, nobody authenticates by it any more, and no change is under way that
@@ -193,7 +180,7 @@ impl Engine {
     pub fn delete(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), ChangeError> {
         let deleted = self.delete_by(permit, id, now);
         self.wait_for_changes();
-        deleted
+        self.noting_refusal(permit, Change::Delete, Some(id), now, deleted)
     }
 
     /// Brings the tokens to what the configuration asks for; see [`crate::bootstrap`].
@@ -241,6 +228,24 @@ impl Engine {
         // What is reported of them is, too, the oldest first.
         records.sort_by_key(|record| (record.created, record.id));
         Ok(records)
+    }
+
+    fn create_by(&self, permit: &Permit, new: NewToken, now: Timestamp) -> Result<CreatedToken, ChangeError> {
+        let _under_way = self.under_way.read();
+        let by = By { actor: self.changer(permit, now)?, permit: Some(permit), at: now };
+        let names = if new.unique { Names::Unique } else { Names::MayRepeat };
+        for _ in 0..ID_DRAWS_MAX {
+            let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
+            let id = TokenId::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
+            let record = new.clone().into_record(id, &secret, now);
+            check_new(&record, &self.policies(), now)?;
+            match self.commit(&Step::Create(record.clone()), names, by)? {
+                Changed::Done => return Ok(CreatedToken { record, secret }),
+                Changed::NameTaken => return Err(ChangeError::NameTaken { name: record.name }),
+                _ => {}
+            }
+        }
+        Err(ChangeError::Generate(format!("{ID_DRAWS_MAX} ids in a row are taken")))
     }
 
     fn delete_by(&self, permit: &Permit, id: TokenId, now: Timestamp) -> Result<(), ChangeError> {

@@ -3,6 +3,7 @@
 
 use super::change::{By, Changed, check_new};
 use super::{ChangeError, CreatedToken, Engine, Permit};
+use crate::audit::Change;
 use crate::bootstrap::Step;
 use crate::store::page::{Page, PageQuery};
 use crate::store::{Names, StoreError};
@@ -82,6 +83,7 @@ impl Engine {
             })
         });
         self.wait_for_changes();
+        let rotated = self.noting_refusal(permit, Change::Rotate, Some(id), now, rotated);
         Ok(CreatedToken { record: rotated?, secret })
     }
 
@@ -110,7 +112,8 @@ impl Engine {
         if !is_enabled {
             self.wait_for_changes();
         }
-        changed
+        let change = if is_enabled { Change::Enable } else { Change::Disable };
+        self.noting_refusal(permit, change, Some(id), now, changed)
     }
 
     /// Changes the words, the roles or the expiry of a token. They are in force when this returns.
@@ -137,7 +140,7 @@ impl Engine {
             Ok(TokenRecord { updated: now, ..after })
         });
         self.wait_for_changes();
-        changed
+        self.noting_refusal(permit, Change::Update, Some(id), now, changed)
     }
 
     /// Puts another record in the place of the one that is kept. What `change` gives back unchanged is not written.

@@ -32,6 +32,9 @@ pub(super) const RELOADS_AT_ONCE: usize = 4;
 /// How many reports about candidate policies are made at once: one may take megabytes.
 pub(super) const REPORTS_AT_ONCE: usize = 2;
 
+/// Below it lies what only this program has.
+const OWN_PATH: &str = "/api/rolegate";
+
 /// What the handlers work with.
 pub(super) struct Api {
     pub(super) engine: Arc<Engine>,
@@ -70,6 +73,13 @@ impl Api {
     fn now(&self) -> Timestamp {
         (self.clock)()
     }
+}
+
+/// Whether a path is one of those by which tokens, policies and what they would be are changed or seen.
+pub(super) fn is_admin(path: &str) -> bool {
+    let below =
+        |place: &str| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below(tokens::PATH) || below(OWN_PATH)
 }
 
 /// All routes of the API, and a 404 for what is permitted and no route.

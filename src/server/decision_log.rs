@@ -3,13 +3,16 @@
 
 mod find;
 mod line;
+mod sample;
 mod writer;
 
 pub use find::{FindError, Found, Past, find};
 pub use line::LINE_MAX_BYTES;
+pub use sample::Sampled;
 pub use writer::older;
 
 use self::line::Entry;
+use self::sample::{Choice, Samples};
 use self::writer::{Message, Shared};
 use super::metrics::Metrics;
 use super::observe::Observe;
@@ -46,6 +49,8 @@ pub struct DecisionLogOptions {
     pub headers: Vec<HeaderName>,
     /// The query parameters whose values are written: the first [`NAMES_MAX`].
     pub query: Vec<Arc<str>>,
+    /// The rules of whose decisions only some are written. Such an entry says of how many it is one.
+    pub sampling: Vec<Sampled>,
 }
 
 /// Why a decision log cannot be kept.
@@ -84,6 +89,7 @@ struct What {
     allowed: bool,
     headers: Vec<HeaderName>,
     query: Vec<Arc<str>>,
+    samples: Samples,
 }
 
 impl DecisionLog {
@@ -92,7 +98,7 @@ impl DecisionLog {
     /// # Errors
     /// When the operating system refuses, and when another process writes the log.
     pub fn open(options: DecisionLogOptions) -> Result<Self, DecisionLogError> {
-        let DecisionLogOptions { file, allowed, max_bytes, mut headers, mut query } = options;
+        let DecisionLogOptions { file, allowed, max_bytes, mut headers, mut query, sampling } = options;
         headers.truncate(NAMES_MAX);
         query.truncate(NAMES_MAX);
         let (messages, received) = sync_channel(ENTRIES_MAX);
@@ -101,7 +107,11 @@ impl DecisionLog {
         let started =
             std::thread::Builder::new().name("decision-log".to_owned()).spawn(move || writer.run(&received));
         started.map_err(|source| DecisionLogError::Io { action: "start", path: file, source })?;
-        Ok(Self { messages, shared, what: Arc::new(What { allowed, headers, query }) })
+        Ok(Self {
+            messages,
+            shared,
+            what: Arc::new(What { allowed, headers, query, samples: Samples::new(sampling) }),
+        })
     }
 
     /// How many decisions were lost: they came faster than the disk took them, or it took none.
@@ -109,11 +119,19 @@ impl DecisionLog {
         self.shared.lost.get()
     }
 
+    /// The names among those that are sampled that no rule of these policies has: most likely they are spelled wrong,
+    /// and all decisions of the rules that are meant are written.
+    pub fn unknown_samples(&self, policies: &PolicySet) -> Vec<Arc<str>> {
+        self.what.samples.unknown(policies)
+    }
+
     /// Counts among these metrics what is written and what is lost.
     pub fn count_in(&self, metrics: &Metrics) {
         metrics.register(|registry| {
             let (written, lost) = (self.shared.written.clone(), self.shared.lost.clone());
             registry.register("decision_log_written", "Decisions written to the decision log", written);
+            let left_out = self.shared.left_out.clone();
+            registry.register("decision_log_left_out", "Decisions that another entry stands for", left_out);
             registry.register("decision_log_lost", "Decisions that the decision log could not keep", lost);
         });
     }
@@ -133,7 +151,16 @@ impl Observe for DecisionLog {
         if matches!(answer, Answer::Permitted(_)) && !self.what.allowed {
             return;
         }
-        let entry = Entry::of(request, answer, policies, &self.what);
+        let decision = match answer {
+            Answer::Permitted(permit) => permit.decision(),
+            Answer::Forbidden(denied) => &denied.decision,
+            Answer::Unauthenticated(denied) => &denied.decision,
+        };
+        let Choice::Written(one_in) = self.what.samples.choose(request, decision, policies) else {
+            self.shared.left_out.inc();
+            return;
+        };
+        let entry = Entry::of(request, answer, policies, &self.what).one_in(one_in);
         let Err(refused) = self.messages.try_send(Message::Entry(Box::new(entry))) else { return };
         self.shared.lost.inc();
         if !self.shared.is_losing.swap(true, Ordering::Relaxed) {

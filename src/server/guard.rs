@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 /// The other header that carries a token.
@@ -47,6 +48,10 @@ pub(super) struct Guard<S> {
     pub(super) observers: Vec<Arc<dyn Observe>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) tells_version: bool,
+    /// Which paths are those of the program's own administration, where a denial has an entry in the audit log.
+    pub(super) is_admin: fn(&str) -> bool,
+    /// Room for denials that wait for the audit log.
+    pub(super) denials: Arc<Semaphore>,
 }
 
 /// Which limit the header fields of a request are past.
@@ -142,7 +147,14 @@ where
         let permit = match answer {
             Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
             Answer::Forbidden(forbidden) => {
-                return refuse(explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now));
+                let reply = explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now);
+                if (self.is_admin)(request.path().as_str())
+                    && let Err(late) = self.record(forbidden, request, now).await
+                {
+                    line.note(&late.message);
+                    return refuse(late.reply(&line.request_id, now));
+                }
+                return refuse(reply);
             }
             Answer::Permitted(permit) => permit,
         };
@@ -179,6 +191,39 @@ where
                 Some(refused)
             }
             _ => None,
+        }
+    }
+
+    /// Has the denial in the audit log before it is answered. When the log cannot be written, the next entry that can
+    /// says how many are missing, and the denial stays what it is; when the log does not answer, nobody waits for ever.
+    async fn record(&self, denied: Forbidden, request: Request, now: Timestamp) -> Result<(), Failure> {
+        let Some(entry) = self.engine.denial_entry(denied, request, now) else {
+            self.metrics.audit_left_out();
+            return Ok(());
+        };
+        let room = Arc::clone(&self.denials);
+        let recorded = async move {
+            // So that no denial takes the threads of those who change tokens. Nobody closes the room.
+            let place = room.acquire_owned().await.ok();
+            let record = move || {
+                let _place = place;
+                entry.record()
+            };
+            tokio::task::spawn_blocking(record).await
+        };
+        match tokio::time::timeout(self.limits.request_timeout, recorded).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => {
+                self.metrics.audit_lost();
+                tracing::warn!(%error, "a denial has no entry in the audit log");
+                Ok(())
+            }
+            // It panicked, which is told where panics are.
+            Ok(Err(_)) => Ok(()),
+            Err(_) => {
+                let late = "the request is denied, and the audit log did not answer in time";
+                Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late))
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Metrics {
     condition_failures: BoundedCounter,
     reloads: Family<[(&'static str, &'static str); 1], Counter>,
     policies: PolicyGauges,
+    audit_lost: Counter,
+    audit_left_out: Counter,
 }
 
 /// How the policies are, as numbers. They are set whenever they are read.
@@ -94,6 +96,13 @@ impl Metrics {
         registry.register("policy_reloads", "Reloads of the policies by outcome", reloads.clone());
         let policies = PolicyGauges::default();
         policies.register(&mut registry);
+        let (audit_lost, audit_left_out) = (Counter::default(), Counter::default());
+        registry.register("audit_lost", "Entries that the audit log could not write", audit_lost.clone());
+        registry.register(
+            "audit_left_out",
+            "Denials that the audit log tells of by their number alone",
+            audit_left_out.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             allowed,
@@ -105,6 +114,8 @@ impl Metrics {
             condition_failures,
             reloads,
             policies,
+            audit_lost,
+            audit_left_out,
         }
     }
 
@@ -149,6 +160,16 @@ impl Metrics {
             let Some(rule) = policies.rule(rule) else { continue };
             self.condition_failures.inc(vec![("rule", rule.location.to_string())]);
         }
+    }
+
+    /// An entry of the audit log could not be written.
+    pub(crate) fn audit_lost(&self) {
+        self.audit_lost.inc();
+    }
+
+    /// A denial is counted, and has no entry of its own in the audit log.
+    pub(super) fn audit_left_out(&self) {
+        self.audit_left_out.inc();
     }
 
     /// A request was refused before any policy saw it.

@@ -11,6 +11,7 @@ use gains::UnnamedGains;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
+use crate::audit::AuditOutcome;
 use crate::decision::PolicyVersion;
 use crate::engine::{Engine, Permit, ReplaceError};
 use crate::policy::opening::Openings;
@@ -251,6 +252,7 @@ impl Reloader {
         self.status.lock().follow(&reloaded, (self.clock)());
         self.metrics.reloaded(outcome);
         self.log(&reloaded, trigger, trouble.as_ref());
+        self.record_kept(outcome, trigger, trouble.as_ref());
         turn.last = Some((number, reloaded.clone()));
         Ok(reloaded)
     }
@@ -293,6 +295,21 @@ impl Reloader {
         // Policies that somebody else put in force say nothing here.
         let known = if turn.in_force.0 == before { &turn.openings } else { &Openings::default() };
         gains::refuse_unnamed(&self.engine.policies(), policies, known, openings).map_err(Trouble::Gains)
+    }
+
+    /// Tells the audit log of a reload that replaced nothing. Nothing follows from an entry that cannot be written.
+    fn record_kept(&self, outcome: ReloadOutcome, trigger: Trigger<'_>, trouble: Option<&Trouble>) {
+        let kept = match outcome {
+            ReloadOutcome::Loaded | ReloadOutcome::Unaudited => return,
+            ReloadOutcome::Unchanged => AuditOutcome::Done,
+            ReloadOutcome::Refused | ReloadOutcome::Guarded => AuditOutcome::Refused,
+            ReloadOutcome::Unreadable => AuditOutcome::Failed,
+        };
+        let reason = trouble.map_or_else(|| "they are those in force".to_owned(), Trouble::first);
+        let recorded = self.engine.record_kept(trigger.permit(), kept, &bounded(reason), (self.clock)());
+        if let Err(error) = recorded {
+            tracing::warn!(%error, "a reload has no entry in the audit log");
+        }
     }
 
     fn log(&self, reloaded: &Reloaded, trigger: Trigger<'_>, trouble: Option<&Trouble>) {

@@ -821,7 +821,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 35);
+        assert_eq!(count, 37);
     }
 
     #[test]
@@ -870,6 +870,35 @@ mod overrides {
 
 mod decision_log {
     use super::{LOGGED, MINIMAL, World};
+
+    #[test]
+    fn rules_are_sampled_by_name_and_every_fault_is_told() {
+        let one = |item: &str| World::one(&format!("{LOGGED}    sampling:\n{item}"));
+        let good =
+            one("      - {rule: read-metrics, one_in: 100}\n      - {rule: '*', one_in: 2, denials: true}\n");
+        let sampling = good.good().decision_log.unwrap().sampling;
+        let told: Vec<_> =
+            sampling.iter().map(|rule| (rule.rule.as_str(), rule.one_in, rule.denials)).collect();
+        assert_eq!(told, [("read-metrics", 100, false), ("*", 2, true)]);
+        for (item, problem) in [
+            ("      - {one_in: 2}\n", "`rolegate.decision_log.sampling[0].rule` is missing"),
+            ("      - {rule: x}\n", "`rolegate.decision_log.sampling[0].one_in` is missing"),
+            ("      - {rule: x, one_in: 0}\n", "`0` is not between 1 and 1000000"),
+            ("      - {rule: x, one_in: 1000001}\n", "`1000001` is not between 1 and 1000000"),
+            ("      - {rule: '', one_in: 2}\n", "a rule is named by 1 to 2048 bytes"),
+            ("      - {rule: x, one_in: 2, denials: maybe}\n", "`maybe` is neither `true` nor `false`"),
+            ("      - {rule: x, one_in: 2}\n      - {rule: x, one_in: 3}\n", "the same rule"),
+            ("      - {rule: x, rate: 2}\n", "rate"),
+        ] {
+            let errors = one(item).errors();
+            assert!(errors.contains(problem), "{item}: {errors}");
+        }
+        let most = "      - {rule: R, one_in: 2}\n";
+        let many =
+            |count: usize| (0..count).map(|at| most.replace('R', &format!("r{at}"))).collect::<String>();
+        assert_eq!(one(&many(1000)).good().decision_log.unwrap().sampling.len(), 1000);
+        assert!(one(&many(1001)).errors().contains("at most 1000 rules can be sampled"));
+    }
 
     #[test]
     fn decision_log_is_off_until_its_file_is_named() {

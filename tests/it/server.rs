@@ -10,6 +10,7 @@
 
 mod api;
 mod attempts;
+mod audit;
 mod client;
 mod corpus;
 mod corpus_headers;

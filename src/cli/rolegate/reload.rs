@@ -3,8 +3,9 @@
 use super::policies::{Configured, LoadError};
 use super::shadow::ShadowLoader;
 use super::watch::{Pace, Watch};
+use crate::engine::Engine;
 use crate::policy::{PolicyErrors, PolicySet, Source};
-use crate::server::{PolicySource, Reloader, SourceError, Trigger};
+use crate::server::{Clock, PolicySource, Reloader, SourceError, Trigger};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub(super) struct Reloading {
     reloader: Arc<Reloader>,
     shadow: Option<Arc<ShadowLoader>>,
     hang_up: Signal,
+    /// Whose audit log goes on in a new file when the old one was moved away, and what time it is.
+    audited: Option<(Arc<Engine>, Clock)>,
     /// Taken by the reload that a signal asked for: until it ends, further signals are one.
     turn: Arc<Semaphore>,
     /// Kept, since they end when they are dropped.
@@ -66,7 +69,12 @@ impl Reloading {
             tokio::task::spawn_blocking(move || looking.look());
         }
         let turn = Arc::new(Semaphore::new(1));
-        Ok(Self { reloader, shadow, hang_up, turn, _watches: [watch, shadow_watch] })
+        Ok(Self { reloader, shadow, hang_up, audited: None, turn, _watches: [watch, shadow_watch] })
+    }
+
+    /// The same, with an audit log that is looked at on every signal before anything is loaded.
+    pub(super) fn with_audit(self, engine: Arc<Engine>, clock: Clock) -> Self {
+        Self { audited: Some((engine, clock)), ..self }
     }
 
     /// Waits for the next signal, and starts what it asks for.
@@ -80,12 +88,24 @@ impl Reloading {
         if let Some(shadow) = &self.shadow {
             shadow.look_soon();
         }
-        let reloader = Arc::clone(&self.reloader);
+        let (reloader, audited) = (Arc::clone(&self.reloader), self.audited.clone());
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
+            if let Some((engine, clock)) = audited {
+                reopen(&engine, &clock);
+            }
             // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
             reloader.reload(Trigger::Signal)
         });
+    }
+}
+
+/// Has the audit log go on in a new file when the old one was moved away.
+fn reopen(engine: &Engine, clock: &Clock) {
+    match engine.reopen_audit(clock()) {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the audit log goes on in a new file: the old one was moved away"),
+        Err(error) => tracing::error!(%error, "the audit log cannot go on in a new file"),
     }
 }
 

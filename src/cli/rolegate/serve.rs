@@ -7,12 +7,12 @@ use super::reload::{Disk, Reloading, hear};
 use super::settings::{ConfigArguments, Surroundings};
 use super::shadow::ShadowLoader;
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
-use crate::audit::AuditError;
 use crate::audit::file::FileAudit;
-use crate::config::{Config, ConfigErrors, Located, Log, Origin};
+use crate::audit::{Audit, AuditError, BestEffort, Loss};
+use crate::config::{Config, ConfigErrors, Located, Log, Origin, SampledRule};
 use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
-use crate::server::decision_log::{DecisionLogError, DecisionLogOptions};
+use crate::server::decision_log::{DecisionLogError, DecisionLogOptions, Sampled};
 use crate::server::{
     DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock,
 };
@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,20 +132,29 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
     let listener = listen(&config.listen).await?;
     let store = EmbeddedStore::open(&config.data_dir.value)?;
-    let audit = FileAudit::open(&config.audit_file.value)?;
+    let metrics = Arc::new(Metrics::new());
+    let audit = open_audit(config, &metrics)?;
     let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
     let clock = wall_clock();
     let told = policies::summary(&policies);
-    let engine = Engine::open(Box::new(store), Box::new(audit), policies, clock())?;
+    let engine = Engine::open(Box::new(store), audit, policies, clock())?;
     let provisioned = engine.provision(&config.provision(), clock())?;
 
     console.line(format_args!("rolegate {}", env!("CARGO_PKG_VERSION")));
     console.line(format_args!("policies   {} ({told})", names(&sources)));
     let (folder, tokens) = (config.data_dir.value.display(), counted(engine.token_count(), "token"));
     console.line(format_args!("store      {folder} ({tokens})"));
-    console.line(format_args!("audit      {}", config.audit_file.value.display()));
+    let (audit, mode) = (config.audit_file.value.display(), config.audit.mode.value);
+    console.line(format_args!("audit      {audit} ({mode})"));
     if let Some(log) = &config.decision_log {
         console.line(format_args!("decisions  {}", log.file.value.display()));
+    }
+    if let Some(log) = &decision_log {
+        for name in log.unknown_samples(&engine.policies()) {
+            let name = name.escape_debug();
+            console
+                .line(format_args!("decisions  `{name}` is sampled, and no policy has a rule of this name"));
+        }
     }
     for report in provisioned {
         console.line(format_args!("tokens     {report}"));
@@ -153,7 +163,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     // Before the address is told: whoever reads it may send a signal at once.
     let terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
-    let (engine, metrics) = (Arc::new(engine), Arc::new(Metrics::new()));
+    let engine = Arc::new(engine);
     let watched = config.watch_policies.value.then(|| configured.paths());
     let source = Box::new(Disk(configured));
     let reloader =
@@ -165,6 +175,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let shadow = ShadowLoader::start(config).map_err(Failure::System)?;
     let reloading =
         Reloading::start(Arc::clone(&reloader), shadow.clone(), hang_up, watched).map_err(Failure::System)?;
+    let reloading = reloading.with_audit(Arc::clone(&engine), Arc::clone(&clock));
     if let Some(shadow) = &shadow {
         console.line(format_args!("shadow     {}", shadow.places()));
     }
@@ -215,6 +226,26 @@ impl Ready {
     }
 }
 
+/// The audit log, in the mode of the configuration.
+fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Box<dyn Audit>, AuditError> {
+    let audit = FileAudit::open(&config.audit_file.value)?.with_max_bytes(config.audit.max_bytes as u64);
+    if config.audit.mode.value == "strict" {
+        return Ok(Box::new(audit));
+    }
+    let metrics = Arc::clone(metrics);
+    Ok(Box::new(BestEffort::new(audit, move |loss: &Loss<'_>| match loss {
+        Loss::Lost { error, is_news } => {
+            metrics.audit_lost();
+            if *is_news {
+                tracing::warn!(%error, "the audit log loses entries, and changes are made without them");
+            }
+        }
+        Loss::Over { count } => {
+            tracing::warn!(count, "the audit log is written again, and says how many are lost");
+        }
+    })))
+}
+
 /// A policy that is gone, or a role that is spelled another way, takes permissions away from tokens in use.
 fn tell_undefined_roles(roles: &BTreeMap<RoleName, usize>, console: &mut Console<'_>) {
     const TOLD: usize = 10;
@@ -260,7 +291,13 @@ fn decision_log(said: &crate::config::DecisionLog) -> Result<DecisionLog, Decisi
         max_bytes: said.max_bytes as u64,
         headers: said.headers.clone(),
         query: said.query.iter().map(|name| Arc::from(name.as_str())).collect(),
+        sampling: said.sampling.iter().map(sampled).collect(),
     })
+}
+
+fn sampled(said: &SampledRule) -> Sampled {
+    let one_in = u32::try_from(said.one_in).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+    Sampled { rule: Arc::from(said.rule.as_str()), one_in, denials: said.denials }
 }
 
 fn limits(said: &crate::config::Limits) -> Limits {

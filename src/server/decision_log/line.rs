@@ -14,6 +14,7 @@ use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// The longest line, in bytes. Longer ones are not written, and not read.
@@ -33,6 +34,7 @@ pub(super) struct Entry {
     policies: Arc<PolicySet>,
     headers: Vec<(HeaderName, Option<Box<str>>)>,
     query: Vec<(Arc<str>, Option<Box<str>>)>,
+    one_in: NonZeroU32,
 }
 
 /// A decision as it is written and read.
@@ -43,6 +45,9 @@ pub(super) struct Line {
     pub(super) request_id: Option<String>,
     pub(super) verdict: String,
     pub(super) policy_version: String,
+    /// Of how many decisions of its rule it is the one that was written.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub(super) one_in: NonZeroU32,
     pub(super) method: String,
     pub(super) path: String,
     pub(super) client_ip: Option<String>,
@@ -115,7 +120,14 @@ impl Entry {
             query: query.collect(),
             decision: decision.clone(),
             policies: Arc::clone(policies),
+            one_in: NonZeroU32::MIN,
         }
+    }
+
+    /// The same entry, standing for so many decisions.
+    pub(super) fn one_in(mut self, one_in: NonZeroU32) -> Self {
+        self.one_in = one_in;
+        self
     }
 
     /// Appends the line and its end, with as many conditions as there is room for; `false`, and nothing, when it would
@@ -157,6 +169,7 @@ impl Entry {
             request_id: self.request_id.as_deref().map(str::to_owned),
             verdict: if decision.is_allow() { "allow" } else { "deny" }.to_owned(),
             policy_version: decision.policy.to_string(),
+            one_in: self.one_in,
             method: self.method.to_string(),
             path: self.path.to_string(),
             client_ip: self.client_ip.map(|ip| ip.to_string()),
@@ -185,6 +198,15 @@ impl TokenLine {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
 const fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+const fn one() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_one(count: &NonZeroU32) -> bool {
+    count.get() == 1
 }
 
 /// The value, if it is short enough; `Some(None)` where there is none.

@@ -48,6 +48,7 @@ fn options(file: &Path) -> DecisionLogOptions {
         max_bytes: 1024 * 1024,
         headers: vec![HeaderName::from_static("x-env")],
         query: vec![Arc::from("dry"), Arc::from("long")],
+        sampling: Vec::new(),
     }
 }
 
@@ -102,9 +103,62 @@ fn allowed_decisions_are_written_on_demand_and_found_by_their_request() {
 }
 
 #[test]
+fn decisions_of_a_sampled_rule_are_written_with_their_rate_and_denials_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let engine = engine_by(
+        "permission(\"metrics\", [\"GET /metrics\"]); role(\"scraper\").grants([\"metrics\"]); open(\"GET /open\");
+        open([\"GET /a/**\", \"GET /b/{name}\"]); deny(\"GET /a/secret\"); deny(\"GET /a/noise\");",
+    );
+    let sampled = |rule: &str, one_in, denials| Sampled {
+        rule: Arc::from(rule),
+        one_in: std::num::NonZeroU32::new(one_in).unwrap(),
+        denials,
+    };
+    let sampling = vec![
+        sampled("GET /open", 10, false),
+        sampled("GET /a/secret", 10, false),
+        sampled("GET /a/noise", 10, true),
+        sampled("GET /b/{name}", 5, false),
+        sampled("*", 20, false),
+        sampled("metrics", 2, false),
+        sampled("metrisc", 2, false),
+    ];
+    let log = DecisionLog::open(DecisionLogOptions { allowed: true, sampling, ..options(&file) }).unwrap();
+    assert_eq!(log.unknown_samples(&engine.policies()), [Arc::from("metrisc")]);
+    for path in ["/open", "/a/secret", "/a/noise", "/a/other", "/b/x", "/nothing"] {
+        for _ in 0..20 {
+            decide(&engine, &log, &request(path, "", &[]));
+        }
+    }
+    log.flush();
+    let mut written = std::collections::BTreeMap::<String, (u64, u64)>::new();
+    for line in text_of(&file).lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (count, estimate) = written.entry(line["path"].as_str().unwrap().to_owned()).or_default();
+        *count += 1;
+        *estimate += line["one_in"].as_u64().unwrap_or(1);
+    }
+    let written: Vec<_> = written.iter().map(|(path, counts)| (path.as_str(), *counts)).collect();
+    assert_eq!(
+        written,
+        [
+            ("/a/noise", (2, 20)),
+            ("/a/other", (1, 20)),
+            ("/a/secret", (20, 20)),
+            ("/b/x", (4, 20)),
+            ("/nothing", (20, 20)),
+            ("/open", (2, 20)),
+        ]
+    );
+    assert_eq!((log.shared.left_out.get(), log.shared.written.get(), log.lost()), (71, 49, 0));
+}
+
+#[test]
 fn queue_that_is_full_loses_decisions_and_counts_them() {
     let (messages, received) = sync_channel(2);
-    let what = What { allowed: false, headers: Vec::new(), query: Vec::new() };
+    let samples = Samples::default();
+    let what = What { allowed: false, headers: Vec::new(), query: Vec::new(), samples };
     let log = DecisionLog { messages, shared: Arc::default(), what: Arc::new(what) };
     let engine = engine();
     for lost in [0, 0, 1, 2] {

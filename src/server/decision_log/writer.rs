@@ -28,6 +28,8 @@ pub(super) enum Message {
 pub(super) struct Shared {
     pub(super) written: Counter,
     pub(super) lost: Counter,
+    /// Another entry stands for them.
+    pub(super) left_out: Counter,
     /// Whether decisions are being lost, which is told once.
     pub(super) is_losing: AtomicBool,
 }
