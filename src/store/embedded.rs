@@ -1,51 +1,51 @@
 //! The store in one file on this machine, kept by redb. One process at a time may open it.
 
 mod backend;
-mod commit;
 mod guarded;
-mod handle;
-mod look;
-mod queue;
+mod place;
 mod row;
 mod uses;
+mod orders;
+mod build;
+mod opening;
+mod takeover;
+mod look;
+mod raw;
+mod findings;
+mod survey;
+mod repair;
+mod pages;
+mod queue;
+mod commit;
+mod handle;
 
+pub use findings::{FINDINGS_MAX, Fault, Findings, LostToken, Remedy};
 pub use look::{StoreView, find_token};
+pub use place::FILE_NAME;
+pub use repair::{Repair, check};
+pub use survey::Progress;
 
-use self::backend::Backend;
 use self::guarded::GuardedFile;
 use self::handle::Handle;
+use self::place::{FolderLock, Identity, Place, guard};
 use self::queue::{Change, Outcome};
-use super::page::{Listed, Page, PageQuery};
+use super::page::{Page, PageQuery};
 use super::usage::{TokenUse, Usage};
 use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
 use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
-use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file in the data folder.
-pub const FILE_NAME: &str = "tokens.redb";
 /// The format that this version writes, and the latest that it reads.
 pub const FORMAT: u64 = 2;
 
-/// The format before, which is read: its rows lack the state of tokens.
-const FORMAT_WITHOUT_STATE: u64 = 1;
-
-/// The file while it is being created: a crash then leaves no half-made store under the real name.
-const NEW_FILE_NAME: &str = "tokens.redb.new";
-/// What every redb file starts with.
-const MAGIC: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-/// Pages that redb may keep in memory. Authentication does not read them: the index does that.
-const CACHE_BYTES: usize = 32 * 1024 * 1024;
-const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+/// The format before, which is taken over: it has no tables for orders and uses.
+const FORMAT_WITHOUT_ORDERS: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const TOKENS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tokens");
@@ -63,21 +63,12 @@ pub struct EmbeddedStore {
     /// Changes that wait for one commit.
     batches: Batches<Change, Result<Outcome, StoreError>>,
     database: Mutex<Handle>,
+    /// Where the file is kept that was taken over.
+    kept: Option<PathBuf>,
     /// The file that was opened first. The tokens in memory are those of this file, and of no other.
     identity: Identity,
     /// Held as long as the store is open, so that no second process opens it.
     _lock: FolderLock,
-}
-
-/// The lock that keeps other processes out.
-#[derive(Debug)]
-struct FolderLock(File);
-
-/// Where the store is.
-#[derive(Debug)]
-struct Place {
-    folder: PathBuf,
-    file: PathBuf,
 }
 
 #[derive(Debug)]
@@ -86,29 +77,32 @@ struct Opened {
     file: Arc<GuardedFile>,
 }
 
-/// Device and number of a file: no other file has them while it is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity(u64, u64);
-
 impl EmbeddedStore {
     /// Opens the store of a data folder; creates both where they do not exist. A file that is damaged, of
-    /// a newer format or no store at all is left as it is, to the byte.
+    /// a newer format or no store at all is left as it is, to the byte; one of an older format is kept as it is under
+    /// another name, see [`kept`](Self::kept).
     ///
     /// # Errors
     /// When another process has it open, when it is no store that this version can read, and when the
     /// operating system refuses; see [`StoreError`].
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
+        let place = Place::of(folder);
         place.create_folder()?;
         let lock = place.lock_folder()?;
-        let opened = match fs::symlink_metadata(&place.file) {
+        let (opened, kept) = match fs::symlink_metadata(&place.file) {
             Ok(_) => place.open_file(None)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => place.create_file()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (place.create_file()?, None),
             Err(source) => return Err(place.io("open", source)),
         };
         let identity = place.identity()?;
         let database = Mutex::new(Handle { opened: Some(Arc::new(opened)), owed_head: None });
-        Ok(Self { place, batches: Batches::new(BATCH_MAX), database, identity, _lock: lock })
+        Ok(Self { place, batches: Batches::new(BATCH_MAX), database, kept, identity, _lock: lock })
+    }
+
+    /// Where the file of an older format is kept that was taken over when this store was opened. Nothing needs it
+    /// but going back to the version that wrote it.
+    pub fn kept(&self) -> Option<&Path> {
+        self.kept.as_deref()
     }
 
     /// What is written to a file that was removed is lost with the end of the process, and what lies in its
@@ -181,22 +175,7 @@ impl Store for EmbeddedStore {
     }
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
-        let mut records = Vec::new();
-        self.load(&mut |token| {
-            let record = token.to_record();
-            let position = query.order.position(&record);
-            let is_after =
-                query.after.as_ref().is_none_or(|after| query.order.compare(&position, after).is_gt());
-            if is_after {
-                records.push((position, record));
-            }
-        })?;
-        records.sort_by(|(one, _), (other, _)| query.order.compare(one, other));
-        let listed = records.into_iter().map(|(_, record)| {
-            let usage = self.usage(record.id)?;
-            Ok(Listed { record, usage })
-        });
-        Page::gather(query, listed)
+        self.read(|transaction| pages::read(transaction, query))
     }
 
     fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
@@ -207,220 +186,11 @@ impl Store for EmbeddedStore {
     }
 
     fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
-        self.read(|transaction| {
-            let table = match transaction.open_table(USES) {
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-                table => table?,
-            };
-            let row = table.get(id.get())?;
-            row.map(|row| uses::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
-        })
+        self.read(|transaction| pages::usage_of(transaction, id))
     }
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
         self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
-    }
-}
-
-impl Drop for FolderLock {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a process that is just being started shares it for a moment. When
-        // this fails, the end of the process releases the lock.
-        let _ = self.0.unlock();
-    }
-}
-
-/// Turns a panic of redb, which files altered by others may cause, into an error.
-fn guard<T>(place: &Place, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(place.corrupt("reading it failed")))
-}
-
-impl Place {
-    fn create_folder(&self) -> Result<(), StoreError> {
-        if self.folder.is_dir() {
-            return Ok(());
-        }
-        let created = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder);
-        created.map_err(|source| refused("create", &self.folder, source))?;
-        // Without this a loss of power could take the new folder with it.
-        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))
-    }
-
-    /// Which file lies there now.
-    fn identity(&self) -> Result<Identity, StoreError> {
-        let metadata = fs::metadata(&self.file).map_err(|source| self.io("find", source))?;
-        Ok(Identity(metadata.dev(), metadata.ino()))
-    }
-
-    fn lock_folder(&self) -> Result<FolderLock, StoreError> {
-        let folder = File::open(&self.folder).map_err(|source| refused("open", &self.folder, source))?;
-        match folder.try_lock() {
-            Ok(()) => Ok(FolderLock(folder)),
-            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: self.folder.clone() }),
-            // Some network file systems lock no folders; redb's own lock on the file is still taken there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-                Ok(FolderLock(folder))
-            }
-            Err(TryLockError::Error(source)) => Err(refused("lock", &self.folder, source)),
-        }
-    }
-
-    /// Makes an empty store under another name, then gives it its own.
-    fn create_file(&self) -> Result<Opened, StoreError> {
-        let new = self.folder.join(NEW_FILE_NAME);
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(refused("remove", &new, error));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&new);
-        let file = file.map_err(|source| refused("create", &new, source))?;
-        let created = guard(self, || {
-            let locks = file.try_clone().map_err(|source| self.io("open", source))?;
-            let opened = self.open_database(locks, GuardedFile::direct(file), false)?;
-            let format = || -> Result<(), redb::Error> {
-                let transaction = opened.database.begin_write()?;
-                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
-                transaction.open_table(TOKENS)?;
-                transaction.open_table(DIGESTS)?;
-                transaction.open_table(SPENT)?;
-                transaction.open_table(USES)?;
-                Ok(transaction.commit()?)
-            };
-            format().map_err(|error| self.explain("create", error))?;
-            fs::rename(&new, &self.file).map_err(|source| refused("create", &self.file, source))?;
-            sync_folder(&self.folder)?;
-            Ok(opened)
-        });
-        if created.is_err() {
-            // What is left of it holds nothing, and the next start removes it if this does not.
-            let _ = fs::remove_file(&new);
-        }
-        created
-    }
-
-    /// Opens the file that is there, and changes nothing in it. It is read as if it had the head that is owed to it.
-    fn open_file(&self, owed_head: Option<Vec<u8>>) -> Result<Opened, StoreError> {
-        let file = OpenOptions::new().read(true).write(true).open(&self.file);
-        let mut file = file.map_err(|source| self.io("open", source))?;
-        self.refuse_other_content(&mut file)?;
-        let metadata = file.metadata().map_err(|source| self.io("read", source))?;
-        let opened = guard(self, || {
-            let locks = file.try_clone().map_err(|source| self.io("open", source))?;
-            let content = GuardedFile::held(file, owed_head).map_err(|source| self.io("read", source))?;
-            let opened = self.open_database(locks, content, false)?;
-            self.check_format(&opened)?;
-            Ok(opened)
-        })?;
-        let mode = metadata.permissions().mode();
-        if mode & 0o077 != 0 {
-            // Digests are no secrets, so a file that belongs to somebody else may stay as readable as it is.
-            let _ = fs::set_permissions(&self.file, Permissions::from_mode(mode & 0o700));
-        }
-        Ok(opened)
-    }
-
-    /// Refuses what cannot be a store before redb sees it.
-    fn refuse_other_content(&self, file: &mut File) -> Result<(), StoreError> {
-        let metadata = file.metadata().map_err(|source| self.io("read", source))?;
-        if !metadata.is_file() {
-            return Err(self.corrupt("it is not a file"));
-        }
-        let mut start = Vec::new();
-        let read = file.take(MAGIC.len() as u64).read_to_end(&mut start);
-        read.map_err(|source| self.io("read", source))?;
-        if start.is_empty() {
-            return Err(self.corrupt("it is empty"));
-        }
-        if start != MAGIC {
-            return Err(self.corrupt("it does not start as a store does"));
-        }
-        Ok(())
-    }
-
-    fn open_database(
-        &self,
-        locks: File,
-        content: GuardedFile,
-        is_looking: bool,
-    ) -> Result<Opened, StoreError> {
-        let locks = FileBackend::new(locks).map_err(|error| self.explain("lock", error.into()))?;
-        let file = Arc::new(content);
-        let backend = Backend { locks, file: Arc::clone(&file), is_looking };
-        let database = Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            // Every page is checked against its sum: of an altered file redb would believe the rest.
-            .set_check_integrity_on_open(true)
-            .create_with_backend(backend);
-        let database = database.map_err(|error| self.explain("open", error.into()))?;
-        Ok(Opened { database, file })
-    }
-
-    fn check_format(&self, opened: &Opened) -> Result<(), StoreError> {
-        let format = || -> Result<Option<u64>, redb::Error> {
-            let table = opened.database.begin_read()?.open_table(META)?;
-            Ok(table.get(FORMAT_KEY)?.map(|format| format.value()))
-        };
-        match format() {
-            Ok(Some(FORMAT | FORMAT_WITHOUT_STATE)) => Ok(()),
-            Ok(Some(found)) if found > FORMAT => {
-                Err(StoreError::NewerFormat { path: self.file.clone(), found, known: FORMAT })
-            }
-            Ok(Some(found)) => Err(self.corrupt(format!("it has the unknown format {found}"))),
-            Ok(None) | Err(redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
-                Err(self.corrupt("another program wrote it"))
-            }
-            Err(error) => Err(self.explain("read", error)),
-        }
-    }
-
-    fn corrupt(&self, what: impl Into<String>) -> StoreError {
-        StoreError::Corrupt { path: self.file.clone(), what: what.into() }
-    }
-
-    fn io(&self, action: &'static str, source: io::Error) -> StoreError {
-        refused(action, &self.file, source)
-    }
-
-    /// Says in our words what redb said in its own.
-    fn explain(&self, action: &'static str, error: redb::Error) -> StoreError {
-        match error {
-            redb::Error::DatabaseAlreadyOpen => StoreError::InUse { folder: self.folder.clone() },
-            redb::Error::Corrupted(what) => self.corrupt(what),
-            redb::Error::Io(source) => match source.kind() {
-                io::ErrorKind::InvalidData => self.corrupt(source.to_string()),
-                io::ErrorKind::UnexpectedEof => self.corrupt("it is cut short"),
-                _ => self.io(action, source),
-            },
-            redb::Error::UpgradeRequired(version) => {
-                self.corrupt(format!("it has the outdated file format {version}"))
-            }
-            error @ (redb::Error::TableDoesNotExist(_) | redb::Error::TableTypeMismatch { .. }) => {
-                self.corrupt(error.to_string())
-            }
-            error => StoreError::Other(Box::new(error)),
-        }
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| refused("write", folder, source))
-}
-
-/// Sorts what the operating system refuses by what can be done about it.
-fn refused(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            StoreError::Denied { path, source }
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            StoreError::Full { path, source }
-        }
-        _ => StoreError::Io { action, path, source },
     }
 }
 
@@ -457,6 +227,7 @@ impl Opened {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::page::OrderBy;
 
     /// A redb file in a new folder, made by somebody else.
     fn foreign(fill: impl FnOnce(&redb::WriteTransaction)) -> tempfile::TempDir {
@@ -518,6 +289,9 @@ mod tests {
             if digest {
                 digests.insert(&[0; 32], TokenId::MIN).unwrap();
             }
+            for by in orders::ORDERS {
+                transaction.open_table(orders::table(by)).unwrap().insert(&b"key"[..], ()).unwrap();
+            }
         };
         for (row, digest, what) in [
             (&b"\x07"[..], true, "the row of token 100000000000000 has the unknown version 7"),
@@ -532,6 +306,22 @@ mod tests {
             drop(store);
             assert!(fs::read(folder.path().join(FILE_NAME)).unwrap() == before, "the file was changed");
         }
+    }
+
+    #[test]
+    fn order_that_lacks_a_token_is_corruption() {
+        let folder = foreign(|transaction| {
+            transaction.open_table(META).unwrap().insert(FORMAT_KEY, FORMAT).unwrap();
+            transaction.open_table(TOKENS).unwrap().insert(TokenId::MIN, &b""[..]).unwrap();
+            for by in orders::ORDERS {
+                let mut table = transaction.open_table(orders::table(by)).unwrap();
+                if by != OrderBy::Name {
+                    table.insert(&b"key"[..], ()).unwrap();
+                }
+            }
+        });
+        let error = refusal(folder.path()).to_string();
+        assert!(error.contains("it has 1 tokens, but 0 in the order `by_name`"), "{error}");
     }
 
     #[test]

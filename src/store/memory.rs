@@ -1,6 +1,6 @@
 //! A store that forgets everything when it is dropped: for tests, and for programs that keep tokens elsewhere.
 
-use super::page::{Listed, Page, PageQuery, Position};
+use super::page::{Page, PageQuery, Position};
 use super::usage::{TokenUse, Usage};
 use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
@@ -104,10 +104,8 @@ impl Store for MemoryStore {
         };
         let mut placed: Vec<_> = placed.filter(|(position, _)| is_after(position)).collect();
         placed.sort_by(|(one, _), (other, _)| query.order.compare(one, other));
-        let listed = placed.into_iter().map(|(_, record)| {
-            Ok(Listed { record: record.clone(), usage: rows.usage.get(&record.id).cloned() })
-        });
-        Page::gather(query, listed)
+        let records = placed.into_iter().map(|(_, record)| Ok(record.clone()));
+        Page::gather(query, records, |id| Ok(rows.usage.get(&id).cloned()))
     }
 
     fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {

@@ -1,6 +1,5 @@
 //! Pages of tokens: an order, a filter, and where the page before ended.
 
-use super::StoreError;
 use super::usage::Usage;
 use crate::time::Timestamp;
 use crate::token::{RoleName, TokenId, TokenRecord};
@@ -149,11 +148,21 @@ impl Order {
 impl Filter {
     /// Whether a token is wanted.
     pub fn admits(&self, record: &TokenRecord, usage: Option<&Usage>) -> bool {
+        self.admits_record(record) && self.admits_use(record, usage)
+    }
+
+    /// Whether a token is wanted as far as its record tells.
+    fn admits_record(&self, record: &TokenRecord) -> bool {
         let is_named = self.name.as_ref().is_none_or(|name| name.admits(&record.name));
         let has_role = self.role.as_ref().is_none_or(|role| record.roles.contains(role));
         let expires = self.expires_before.is_none_or(|end| record.expires.is_some_and(|it| it < end));
+        is_named && has_role && expires
+    }
+
+    /// Whether a token is wanted as far as its use tells.
+    fn admits_use(&self, record: &TokenRecord, usage: Option<&Usage>) -> bool {
         let last_used = usage.map_or(record.created, |usage| usage.last_used);
-        is_named && has_role && expires && self.unused_since.is_none_or(|start| last_used < start)
+        self.unused_since.is_none_or(|start| last_used < start)
     }
 }
 
@@ -168,25 +177,30 @@ impl NameFilter {
 }
 
 impl Page {
-    /// A page of tokens that come in the order of the query, from its position on.
+    /// A page of tokens that come in the order of the query, from its position on. The use of a token is asked for
+    /// only when the page shows it, or the filter is about it.
     ///
     /// # Errors
-    /// The first error that comes instead of a token.
-    pub fn gather(
+    /// The first error that comes instead of a token or its use.
+    pub fn gather<E>(
         query: &PageQuery,
-        tokens: impl IntoIterator<Item = Result<Listed, StoreError>>,
-    ) -> Result<Self, StoreError> {
+        tokens: impl IntoIterator<Item = Result<TokenRecord, E>>,
+        mut usage_of: impl FnMut(TokenId) -> Result<Option<Usage>, E>,
+    ) -> Result<Self, E> {
         let mut page = Self::default();
         let mut last = None;
-        for (seen, token) in tokens.into_iter().enumerate() {
+        for (seen, record) in tokens.into_iter().enumerate() {
             if seen >= PAGE_SCAN_MAX || page.tokens.len() >= query.limit() {
                 page.next = last;
                 break;
             }
-            let token = token?;
-            last = Some(query.order.position(&token.record));
-            if query.filter.admits(&token.record, token.usage.as_ref()) {
-                page.tokens.push(token);
+            let record = record?;
+            last = Some(query.order.position(&record));
+            if query.filter.admits_record(&record) {
+                let usage = usage_of(record.id)?;
+                if query.filter.admits_use(&record, usage.as_ref()) {
+                    page.tokens.push(Listed { record, usage });
+                }
             }
         }
         Ok(page)

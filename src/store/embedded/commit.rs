@@ -1,11 +1,14 @@
 //! Changes as one transaction.
 
+use super::orders::{self, ORDERS};
 use super::queue::{Change, Outcome};
-use super::{DIGESTS, FORMAT, FORMAT_KEY, META, Opened, Place, SPENT, TOKENS, USES, row, uses};
+use super::{DIGESTS, Opened, Place, SPENT, TOKENS, USES, row, uses};
+use crate::store::page::OrderBy;
 use crate::store::usage::{TokenUse, Usage};
 use crate::store::{AfterDelete, Names, StoreError};
 use crate::token::{TokenId, TokenRecord};
 use redb::ReadableTable;
+use std::ops::Bound;
 
 impl Opened {
     /// Makes all of the changes durable, or none, as far as the file can still be put back after an error.
@@ -18,13 +21,12 @@ impl Opened {
                     digests: transaction.open_table(DIGESTS)?,
                     spent: transaction.open_table(SPENT)?,
                     uses: transaction.open_table(USES)?,
+                    orders: Orders::open(&transaction)?,
                 };
                 changes.iter().map(|change| tables.apply(change)).collect()
             };
             let outcomes = outcomes?;
             if outcomes.contains(&Outcome::Done) {
-                // What this version writes the version before cannot read, and must say so.
-                transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT)?;
                 transaction.commit()?;
             } else {
                 transaction.abort()?;
@@ -41,7 +43,11 @@ struct Tables<'a> {
     digests: redb::Table<'a, &'static [u8; 32], u64>,
     spent: redb::Table<'a, &'static [u8; 32], ()>,
     uses: redb::Table<'a, u64, &'static [u8]>,
+    orders: Orders<'a>,
 }
+
+/// The tables of the orders.
+struct Orders<'a>(Vec<(OrderBy, redb::Table<'a, &'static [u8], ()>)>);
 
 impl Tables<'_> {
     fn apply(&mut self, change: &Change) -> Result<Outcome, redb::Error> {
@@ -65,7 +71,7 @@ impl Tables<'_> {
                 return Ok(Outcome::DigestSpent);
             }
         }
-        if names == Names::Unique && self.has_name(&record.name)? {
+        if names == Names::Unique && self.orders.has_name(&record.name)? {
             return Ok(Outcome::NameTaken);
         }
         self.put(record)?;
@@ -90,12 +96,13 @@ impl Tables<'_> {
                 return Ok(Outcome::DigestTaken);
             }
         }
-        if names == Names::Unique && before.name != after.name && self.has_name(&after.name)? {
+        if names == Names::Unique && before.name != after.name && self.orders.has_name(&after.name)? {
             return Ok(Outcome::NameTaken);
         }
         for digest in before.digests() {
             self.digests.remove(digest.as_bytes())?;
         }
+        self.orders.remove(before)?;
         self.put(after)?;
         Ok(Outcome::Done)
     }
@@ -104,6 +111,7 @@ impl Tables<'_> {
         let Some(record) = self.kept(id)? else { return Ok(Outcome::Missing) };
         self.tokens.remove(id)?;
         self.uses.remove(id)?;
+        self.orders.remove(&record)?;
         for digest in record.digests() {
             self.digests.remove(digest.as_bytes())?;
             if after == AfterDelete::RefuseDigest {
@@ -133,7 +141,7 @@ impl Tables<'_> {
         for digest in record.digests() {
             self.digests.insert(digest.as_bytes(), id)?;
         }
-        Ok(())
+        self.orders.insert(record)
     }
 
     fn kept(&self, id: u64) -> Result<Option<TokenRecord>, redb::Error> {
@@ -145,11 +153,34 @@ impl Tables<'_> {
         let row = self.uses.get(id.get())?;
         row.map(|row| uses::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
     }
+}
 
+impl<'a> Orders<'a> {
+    fn open(transaction: &'a redb::WriteTransaction) -> Result<Self, redb::Error> {
+        let open = |by| Ok((by, transaction.open_table(orders::table(by))?));
+        Ok(Self(ORDERS.into_iter().map(open).collect::<Result<_, redb::Error>>()?))
+    }
+
+    fn insert(&mut self, record: &TokenRecord) -> Result<(), redb::Error> {
+        for (by, table) in &mut self.0 {
+            table.insert(orders::key_of(*by, record).as_slice(), ())?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, record: &TokenRecord) -> Result<(), redb::Error> {
+        for (by, table) in &mut self.0 {
+            table.remove(orders::key_of(*by, record).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// Whether any token has the name.
     fn has_name(&self, name: &str) -> Result<bool, redb::Error> {
-        for row in self.tokens.iter()? {
-            let (id, row) = row?;
-            if row::decode(id.value(), row.value()).map_err(redb::Error::Corrupted)?.name == name {
+        let span = orders::named(name);
+        for (_, table) in self.0.iter().filter(|(by, _)| *by == OrderBy::Name) {
+            let end = span.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            if table.range::<&[u8]>((Bound::Included(span.start.as_slice()), end))?.next().is_some() {
                 return Ok(true);
             }
         }

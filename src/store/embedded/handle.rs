@@ -40,7 +40,8 @@ impl EmbeddedStore {
 
     fn open_again(&self, database: &mut Handle) -> Result<Arc<Opened>, StoreError> {
         self.refuse_other_file()?;
-        let again = Arc::new(self.place.open_file(database.owed_head.clone())?);
+        let (again, _) = self.place.open_file(database.owed_head.clone())?;
+        let again = Arc::new(again);
         // From now on the opened file owes it.
         database.owed_head = None;
         database.opened = Some(Arc::clone(&again));

@@ -1,12 +1,12 @@
 //! A look at the tokens of a store that nobody has open. Nothing is created, and not a byte changes.
 
 use super::guarded::GuardedFile;
-use super::{DIGESTS, FILE_NAME, Opened, Place, TOKENS, guard, row};
+use super::place::{FolderLock, Place, guard};
+use super::{DIGESTS, Opened, TOKENS, row};
 use crate::store::StoreError;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::{ReadTransaction, ReadableDatabase as _};
-use std::fs::{File, TryLockError};
-use std::io;
+use std::fs::File;
 use std::path::Path;
 
 /// A store that is looked at and not changed. While it is, no server can open it.
@@ -15,7 +15,7 @@ pub struct StoreView {
     place: Place,
     opened: Opened,
     /// Shared with others who look.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// The token with this id in the store of a data folder; `None` when it has none.
@@ -32,16 +32,9 @@ impl StoreView {
     /// # Errors
     /// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let place = Place { folder: folder.to_owned(), file: folder.join(FILE_NAME) };
+        let place = Place::of(folder);
         let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
-        let lock = File::open(folder).map_err(|source| super::refused("open", folder, source))?;
-        match lock.try_lock_shared() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { folder: folder.to_owned() }),
-            // Some network file systems lock no folders; redb's own lock on the file is still taken there.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(source)) => return Err(super::refused("lock", folder, source)),
-        }
+        let lock = place.lock_folder_shared()?;
         place.refuse_other_content(&mut file)?;
         let opened = guard(&place, || {
             let locks = file.try_clone().map_err(|source| place.io("open", source))?;
@@ -99,7 +92,7 @@ fn row_of(transaction: &ReadTransaction, id: u64) -> Result<Option<(u64, Vec<u8>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::{EmbeddedStore, FILE_NAME};
     use crate::store::{Names, Store as _};
     use crate::time::Timestamp;
     use crate::token::{FormerSecret, Secret, SecretKind, TokenOrigin};
