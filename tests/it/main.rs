@@ -14,6 +14,8 @@ mod explain;
 mod full_disk;
 mod fuzz_corpora;
 mod host_functions;
+#[cfg(feature = "cli")]
+mod leak_rules;
 mod policies;
 #[cfg(feature = "config")]
 mod policy_cases;
