@@ -3,6 +3,8 @@
 mod live;
 
 use super::Run;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use rolegate::Secret;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
@@ -207,4 +209,74 @@ fn link_that_is_named_is_followed() {
     let run = scan(&["link"]).file("repo/a", &secret);
     symlink("repo", run.folder.path().join("link")).unwrap();
     assert_eq!(run.told().code, Some(3));
+}
+
+#[test]
+fn binary_files_utf16_and_secrets_of_kubernetes_are_read() {
+    let secret = generated();
+    let base64 = STANDARD_NO_PAD.encode(&secret);
+    let utf16: Vec<u8> =
+        format!("\u{feff}key={secret}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let run = scan(&["a"])
+        .file("a/app.bin", &format!("\u{7f}ELF\u{0}\u{1}{secret}\u{0}\u{2}"))
+        .file("a/minified.js", &format!("!function(){{var a=\"{secret}\";{}}}", "b(a);".repeat(100_000)))
+        .file("a/secret.yaml", &format!("kind: Secret\ndata:\n  token: {base64}\n"));
+    std::fs::write(run.folder.path().join("a/windows.reg"), utf16).unwrap();
+    std::fs::write(run.folder.path().join("a/x.gz"), b"\x1f\x8b\x08\x00\x00\x00\x00\x00").unwrap();
+    let whole = told(run, &secret);
+    assert!(!whole.contains(&base64));
+    insta::assert_snapshot!(whole, @"
+    exit code 3
+    -- stdout
+    a/app.bin:1:7: not looked up: token svctok-…, fingerprint FINGERPRINT
+    a/minified.js:1:20: not looked up: token svctok-…, fingerprint FINGERPRINT
+    a/secret.yaml:3:10: not looked up: token svctok-…, fingerprint FINGERPRINT, in base64
+    a/windows.reg:1:11: not looked up: token svctok-…, fingerprint FINGERPRINT, in UTF-16
+    5 files, 488.5 KiB: 4 tokens found: 4 not looked up
+    -- stderr
+    note: the content of 1 file is compressed, and was not seen
+    ");
+}
+
+#[test]
+fn tree_of_ten_thousand_files_is_told_in_the_order_of_its_names() {
+    let secret = generated();
+    let run = scan(&["tree"]);
+    let mut expected = Vec::new();
+    for folder in 0..100 {
+        let path = format!("tree/{folder:02}");
+        std::fs::create_dir_all(run.folder.path().join(&path)).unwrap();
+        for file in 0..100 {
+            let path = format!("{path}/{file:02}");
+            let is_leak = file == folder;
+            std::fs::write(run.folder.path().join(&path), if is_leak { &secret } else { "nothing" }).unwrap();
+            expected.extend(is_leak.then(|| format!("{path}:1:1")));
+        }
+    }
+    let told = run.told();
+    let places: Vec<&str> =
+        told.out.lines().filter_map(|line| line.split_once(": ").map(|(place, _)| place)).collect();
+    assert_eq!(
+        places.split_last().map(|(_, places)| places),
+        Some(expected.iter().map(String::as_str).collect::<Vec<_>>().as_slice())
+    );
+    assert!(
+        told.out.ends_with("100 tokens found: 100 not looked up\n") && told.out.contains("\n10000 files, "),
+        "{}",
+        told.out
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn file_that_breaks_while_it_is_read_is_told() {
+    // It opens, and its first bytes are nobody's.
+    insta::assert_snapshot!(scan(&["/proc/self/mem"]).whole(), @"
+    exit code 1
+    -- stdout
+    0 files, 0 bytes: no token was found
+    -- stderr
+    error: cannot read `/proc/self/mem`: Input/output error (os error 5)
+    note: 1 file or folder could not be read
+    ");
 }

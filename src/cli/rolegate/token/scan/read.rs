@@ -173,3 +173,120 @@ fn fill(stream: &mut dyn Read, mut room: &mut [u8]) -> io::Result<usize> {
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Secret;
+    use proptest::prelude::*;
+
+    /// A stream that gives as many bytes at a time as its reader least expects.
+    struct Drops<'a>(&'a [u8], usize);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let (given, rest) = self.0.split_at(self.1.min(room.len()).min(self.0.len()));
+            self.0 = rest;
+            room.get_mut(..given.len()).unwrap_or_default().copy_from_slice(given);
+            Ok(given.len())
+        }
+    }
+
+    fn read(bytes: &[u8], finds_words: bool) -> (Vec<Sighting>, Extent) {
+        let mut seen = Vec::new();
+        let mut stream = Drops(bytes, 77_777);
+        let extent =
+            Reader::new(finds_words).read(&mut stream, &mut |mut part| seen.append(&mut part)).unwrap();
+        (seen, extent)
+    }
+
+    fn generated() -> (String, TokenDigest) {
+        let secret = Secret::generate().unwrap();
+        (secret.expose().to_owned(), secret.digest())
+    }
+
+    /// The place of an offset, counted from the beginning.
+    fn place(bytes: &[u8], offset: usize) -> Place {
+        let before = bytes.get(..offset).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        Place { offset: offset as u64, line, column: (offset - start) as u64 + 1 }
+    }
+
+    #[test]
+    fn lines_end_as_they_do_on_every_system() {
+        let (secret, digest) = generated();
+        for text in [format!("a\r\nb\r\n{secret}\r\n"), format!("a\nb\n{secret}"), format!("\n\n{secret}\n")]
+        {
+            let what = Seen::Token(digest, Encoding::Plain);
+            let place = Place { offset: text.find("svctok").unwrap() as u64, line: 3, column: 1 };
+            assert_eq!(read(text.as_bytes(), false).0, [Sighting { place, what }]);
+        }
+    }
+
+    #[test]
+    fn empty_stream_and_one_that_fills_the_buffer_exactly_are_read_to_the_end() {
+        let (secret, digest) = generated();
+        assert_eq!(read(b"", true), (Vec::new(), Extent { bytes: 0, is_compressed: false }));
+        for length in [BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 2 * BUFFER_BYTES] {
+            let mut bytes = vec![b'.'; length];
+            let at = length - secret.len();
+            bytes[at..].copy_from_slice(secret.as_bytes());
+            let (seen, extent) = read(&bytes, false);
+            let what = Seen::Token(digest, Encoding::Plain);
+            assert_eq!(seen, [Sighting { place: place(&bytes, at), what }]);
+            assert_eq!(extent.bytes, length as u64);
+        }
+    }
+
+    #[test]
+    fn compressed_content_is_noticed_by_its_first_bytes() {
+        assert!(read(b"\x1f\x8b\x08\x00rest", false).1.is_compressed);
+        assert!(read(b"PK\x03\x04rest", false).1.is_compressed);
+        assert!(!read(b"text\x1f\x8b", false).1.is_compressed);
+    }
+
+    #[test]
+    fn stream_that_breaks_is_an_error() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
+            }
+        }
+        let read = Reader::new(false).read(&mut Broken, &mut |_| {});
+        assert_eq!(read.unwrap_err().to_string(), "the disk is gone");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Wherever a token lies, on the border of two parts too, it is seen once, at its place.
+        #[test]
+        fn what_is_seen_does_not_depend_on_where_parts_end(
+            part in 1..3_usize,
+            before in 0..700_usize,
+            form in 0..4_usize,
+            newline in 1..2_000_usize,
+        ) {
+            let (secret, digest) = generated();
+            let spoiled = format!("{}{}", &secret.get(..37).unwrap(), if secret.ends_with('x') { 'y' } else { 'x' });
+            let chosen = Secret::parse(&"4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u-".repeat(6)).unwrap().0;
+            let (text, what) = match form {
+                0 => (secret.into_bytes(), Seen::Token(digest, Encoding::Plain)),
+                1 => (secret.bytes().flat_map(|byte| [byte, 0]).collect(), Seen::Token(digest, Encoding::Utf16)),
+                2 => (spoiled.into_bytes(), Seen::WrongChecksum(Encoding::Plain)),
+                _ => (chosen.expose().as_bytes().to_vec(), Seen::Word(chosen.digest(), Encoding::Plain)),
+            };
+            let filler = |at: usize| if at.is_multiple_of(newline) { b'\n' } else { b' ' };
+            let mut bytes: Vec<u8> = (0..3 * BUFFER_BYTES).map(filler).collect();
+            let at = part * BUFFER_BYTES - before;
+            bytes[at..at + text.len()].copy_from_slice(&text);
+            (bytes[at - 1], bytes[at + text.len()]) = (b'"', b'"');
+            let (seen, _) = read(&bytes, true);
+            let expected = Sighting { place: place(&bytes, at), what };
+            let once: Vec<_> = seen.iter().filter(|seen| seen.what == what).collect();
+            prop_assert_eq!(once, [&expected]);
+        }
+    }
+}

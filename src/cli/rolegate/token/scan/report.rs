@@ -117,8 +117,8 @@ fn remarks(totals: &Totals, tells_all: bool) -> Vec<String> {
     tell(unread, format!("{} could not be read", counted(unread, "file or folder", "files or folders")));
     tell(links, format!("{} not followed", counted(links, "link is", "links are")));
     tell(special, format!("{} passed over", counted(special, "pipe or device is", "pipes and devices are")));
-    let files = counted(compressed, "file is", "files are");
-    tell(compressed, format!("{files} compressed, and what they hold was not seen"));
+    let files = counted(compressed, "file", "files");
+    tell(compressed, format!("the content of {files} is compressed, and was not seen"));
     let history =
         "the history of a repository is compressed: `git log -p --all | rolegate token scan -` reads it";
     tell(repositories, history.to_owned());
@@ -141,7 +141,7 @@ fn remarks(totals: &Totals, tells_all: bool) -> Vec<String> {
 }
 
 pub(super) fn json(collection: &Collection) -> Value {
-    let Totals { files, bytes, unread, links, special, compressed, repositories: _, .. } = collection.totals;
+    let Totals { files, bytes, unread, links, special, compressed, .. } = collection.totals;
     let Totals { live, disabled, expired, rotated_out, unknown, .. } = collection.totals;
     let Totals { not_looked_up, wrong_checksums, untold, .. } = collection.totals;
     json!({

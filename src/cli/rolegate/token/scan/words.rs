@@ -110,3 +110,95 @@ const fn classes() -> [Class; 256] {
     }
     classes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHOSEN: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
+
+    /// Where this secret is found.
+    fn places(text: &str, secret: &str) -> Vec<(usize, Encoding)> {
+        let digest = Secret::parse(secret).map(|(secret, _)| secret.digest()).ok();
+        let mut found = Vec::new();
+        each(text.as_bytes(), 0, text.len(), &mut |at, other, encoding| {
+            if Some(other) == digest {
+                found.push((at, encoding));
+            }
+        });
+        found
+    }
+
+    #[test]
+    fn word_is_tried_between_blanks_quotes_and_marks() {
+        for (before, after) in [
+            ("", ""),
+            ("a ", "\n"),
+            ("\"", "\""),
+            ("x=", ";y"),
+            ("a:b:", ""),
+            ("(", ")"),
+            ("a,", ",b"),
+            ("u/", "?q#f"),
+        ] {
+            let text = format!("{before}{CHOSEN}{after}");
+            assert_eq!(places(&text, CHOSEN), [(before.len(), Encoding::Plain)], "{text}");
+        }
+        assert_eq!(places(&format!("x{CHOSEN}"), CHOSEN), []);
+        assert_eq!(places(&format!("{CHOSEN}x"), CHOSEN), []);
+    }
+
+    #[test]
+    fn secret_that_holds_marks_and_quotes_is_tried_whole() {
+        for secret in ["a=b:c;d&e?f@g/h|i#j-and-so-on", "\"quoted\"(and)[bracketed]{words}"] {
+            assert_eq!(places(&format!("key: {secret} "), secret), [(5, Encoding::Plain)]);
+        }
+        let marked = "a=b-and-nineteen-letters-more";
+        assert_eq!(places(&format!("\"{marked}\""), marked), [(1, Encoding::Plain)]);
+    }
+
+    #[test]
+    fn word_has_as_many_letters_as_a_secret_may_have() {
+        for (letters, is_found) in [(19, false), (20, true), (256, true), (257, false)] {
+            let text = "-".repeat(letters);
+            let mut found = 0;
+            each(text.as_bytes(), 0, letters, &mut |_, _, _| found += 1);
+            assert_eq!(found, usize::from(is_found), "{letters}");
+        }
+        let (longest, text) = ("x-y-".repeat(64), STANDARD_NO_PAD.encode("x-y-".repeat(64)));
+        assert!(text.len() <= WORD_MAX_BYTES);
+        assert_eq!(places(&text, &longest), [(0, Encoding::Base64)]);
+    }
+
+    #[test]
+    fn base64_is_read_with_and_without_padding() {
+        for secret in [CHOSEN, "twenty-letters-in-it", "a-few-letters-more-than-20"] {
+            let text = STANDARD_NO_PAD.encode(secret);
+            assert_eq!(places(&format!("token: {text}"), secret), [(7, Encoding::Base64)]);
+            assert_eq!(places(&format!("token: {text}==\n"), secret), [(7, Encoding::Base64)]);
+        }
+    }
+
+    #[test]
+    fn generated_tokens_are_left_to_their_shape() {
+        let secret = Secret::generate().unwrap();
+        let mut found = 0;
+        each(secret.expose().as_bytes(), 0, secret.expose().len(), &mut |_, _, _| found += 1);
+        assert_eq!(found, 0);
+    }
+
+    proptest! {
+        /// A secret of any letters, between blanks: what YAML, shells and logs show.
+        #[test]
+        fn any_secret_between_blanks_is_found(
+            secret in "[!-+.-~]{20,256}",
+            before in "[ -~]{0,40}",
+            after in "[ -~]{0,40}",
+        ) {
+            prop_assume!(Secret::parse(&secret).is_ok_and(|(_, kind)| kind == SecretKind::Chosen));
+            let text = format!("{before} {secret}\t{after}");
+            prop_assert!(places(&text, &secret).contains(&(before.len() + 1, Encoding::Plain)));
+        }
+    }
+}
