@@ -21,7 +21,9 @@ mod guard;
 mod api;
 
 pub use body::{BodyError, RequestBody};
-pub use clock::{Clock, Stopwatch, stopwatch, wall_clock};
+pub use clock::{
+    CLOCK_FILE_NAME, Clock, ClockError, SteadyClock, Stopwatch, WentBack, stopwatch, wall_clock,
+};
 pub use decision_log::DecisionLog;
 pub use limits::{FailedAuthentications, Limits};
 pub use metrics::{BoundedCounter, Metrics};

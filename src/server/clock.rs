@@ -1,5 +1,9 @@
 //! The one place where the server reads the clock, and the other one by which it measures how long something takes.
 
+mod steady;
+
+pub use steady::{CLOCK_FILE_NAME, ClockError, SteadyClock, WentBack};
+
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,6 +1,8 @@
 //! Processes that are killed while they change tokens: what was acknowledged stays.
 
 mod driver;
+#[cfg(feature = "server")]
+mod faults;
 #[cfg(feature = "cli")]
 mod server;
 
@@ -51,5 +53,38 @@ fn killed_store_keeps_what_it_acknowledged() {
 fn clients() {
     if let Some(folder) = process::argument() {
         StoreClients::run(&folder).unwrap();
+    }
+}
+
+/// Faults of the suite; `cargo run --release --example crash -- --faults --rounds N` makes more.
+#[cfg(feature = "server")]
+const FAULTS: u64 = 48;
+
+#[cfg(feature = "server")]
+#[test]
+#[expect(clippy::print_stdout, reason = "how much failed is a figure that the tests report")]
+fn failing_writes_lose_nothing_and_the_process_goes_on() {
+    let mut tally = faults::FaultTally::default();
+    for number in 0..FAULTS {
+        // In memory where there is such a place: what fails is told by strace, and not by a disk.
+        let memory = std::path::Path::new("/dev/shm");
+        let folder =
+            if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let program = process::part("crash::fault_client", folder.path()).unwrap();
+        faults::round(faults::Fault::of(number), folder.path(), &program, &mut tally).unwrap();
+    }
+    println!(
+        "crash: {FAULTS} faults, {} changes acknowledged and {} refused with an error",
+        tally.done, tally.failed
+    );
+    assert!(tally.done > 10 * FAULTS && tally.failed > FAULTS, "too little happened: {tally:?}");
+}
+
+/// The process whose writes fail; started by the test above.
+#[cfg(feature = "server")]
+#[test]
+fn fault_client() {
+    if let Some(folder) = process::argument() {
+        faults::FaultClient::run(&folder).unwrap();
     }
 }

@@ -1,5 +1,7 @@
 //! `rolegate` as its operator meets it: the program itself, run with arguments, environment and files.
 
+#[cfg(target_os = "linux")]
+mod clock;
 mod policy_diff;
 mod policy_test;
 mod reload;

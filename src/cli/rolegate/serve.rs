@@ -14,7 +14,8 @@ use crate::engine::{Engine, OpenError, ProvisionError};
 use crate::policy::Source;
 use crate::server::decision_log::{DecisionLogError, DecisionLogOptions, Sampled};
 use crate::server::{
-    DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server, wall_clock,
+    ClockError, DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server,
+    SteadyClock, stopwatch, wall_clock,
 };
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
@@ -52,6 +53,8 @@ enum Failure {
     #[error("cannot listen on `{address}` ({by}): {source}{}", advice(source))]
     Listen { address: SocketAddr, by: Origin, source: io::Error },
     #[error(transparent)]
+    Clock(#[from] ClockError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -70,6 +73,7 @@ struct Ready {
     listener: TcpListener,
     server: Server,
     reloading: Reloading,
+    steady: SteadyClock,
     decision_log: Option<DecisionLog>,
     terminate: Signal,
     interrupt: Signal,
@@ -98,8 +102,7 @@ fn start(
     let config = arguments.config.load(surroundings)?;
     let log = log_to_standard_error(&config.log, console.colours).map_err(Failure::System)?;
     for warning in &config.warnings {
-        // Whoever reads standard error as JSON reads all of it as JSON.
-        if config.log.format.value == "json" {
+        if logs_json(&config) {
             tracing::warn!(at = %warning.at, "{}", warning.notice);
         } else {
             console.warning(warning);
@@ -110,7 +113,11 @@ fn start(
     let code = runtime.block_on(async {
         let ready = prepare(&config, console).await?;
         let decision_log = ready.decision_log.clone();
+        let steady = ready.steady.clone();
+        let looking = tokio::spawn(steady.clone().run());
         let code = ready.serve().await;
+        looking.abort();
+        steady.finish();
         if let Some(log) = decision_log {
             log.flush();
         }
@@ -135,7 +142,13 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let metrics = Arc::new(Metrics::new());
     let audit = open_audit(config, &metrics)?;
     let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
-    let clock = wall_clock();
+    let (steady, went_back) = SteadyClock::open(&config.data_dir.value, wall_clock(), stopwatch())?;
+    match went_back {
+        Some(went_back) if logs_json(config) => tracing::warn!("{went_back}"),
+        Some(went_back) => console.warning(went_back),
+        None => {}
+    }
+    let clock = steady.clock();
     let told = policies::summary(&policies);
     let engine = Engine::open(Box::new(store), audit, policies, clock())?;
     let provisioned = engine.provision(&config.provision(), clock())?;
@@ -195,7 +208,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
         log.count_in(&metrics);
         server = server.with_observer(Arc::new(log));
     }
-    Ok(Ready { listener, server, reloading, decision_log, terminate, interrupt })
+    Ok(Ready { listener, server, reloading, steady, decision_log, terminate, interrupt })
 }
 
 impl Ready {
@@ -244,6 +257,11 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Box<dyn Audit>,
             tracing::warn!(count, "the audit log is written again, and says how many are lost");
         }
     })))
+}
+
+/// Whoever reads standard error as JSON reads all of it as JSON.
+fn logs_json(config: &Config) -> bool {
+    config.log.format.value == "json"
 }
 
 /// A policy that is gone, or a role that is spelled another way, takes permissions away from tokens in use.
