@@ -142,12 +142,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let metrics = Arc::new(Metrics::new());
     let audit = open_audit(config, &metrics)?;
     let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
-    let (steady, went_back) = SteadyClock::open(&config.data_dir.value, wall_clock(), stopwatch())?;
-    match went_back {
-        Some(went_back) if logs_json(config) => tracing::warn!("{went_back}"),
-        Some(went_back) => console.warning(went_back),
-        None => {}
-    }
+    let steady = open_clock(config, console)?;
     let clock = steady.clock();
     let told = policies::summary(&policies);
     let engine = Engine::open(Box::new(store), audit, policies, clock())?;
@@ -181,10 +176,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let source = Box::new(Disk(configured));
     let reloader =
         Reloader::new(Arc::clone(&engine), source, &sources, Arc::clone(&clock), Arc::clone(&metrics));
-    let reloader = Arc::new(reloader.with_guard(match config.reload_guard.value {
-        "off" => ReloadGuard::Off,
-        _ => ReloadGuard::RefuseGains,
-    }));
+    let reloader = Arc::new(reloader.with_guard(reload_guard(config)));
     let shadow = ShadowLoader::start(config).map_err(Failure::System)?;
     let reloading =
         Reloading::start(Arc::clone(&reloader), shadow.clone(), hang_up, watched).map_err(Failure::System)?;
@@ -257,6 +249,23 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Box<dyn Audit>,
             tracing::warn!(count, "the audit log is written again, and says how many are lost");
         }
     })))
+}
+
+fn open_clock(config: &Config, console: &mut Console<'_>) -> Result<SteadyClock, ClockError> {
+    let (clock, went_back) = SteadyClock::open(&config.data_dir.value, wall_clock(), stopwatch())?;
+    match went_back {
+        Some(went_back) if logs_json(config) => tracing::warn!("{went_back}"),
+        Some(went_back) => console.warning(went_back),
+        None => {}
+    }
+    Ok(clock)
+}
+
+fn reload_guard(config: &Config) -> ReloadGuard {
+    match config.reload_guard.value {
+        "off" => ReloadGuard::Off,
+        _ => ReloadGuard::RefuseGains,
+    }
 }
 
 /// Whoever reads standard error as JSON reads all of it as JSON.
