@@ -1,6 +1,7 @@
 //! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
 
 mod change;
+mod reach;
 mod lifecycle;
 mod look_up;
 mod record;
@@ -11,6 +12,7 @@ mod uses;
 pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
 pub use lifecycle::{GRACE_MAX, TokenChanges};
 pub use look_up::{KnownSecret, LOOK_UPS_MAX};
+pub use reach::{BeyondReach, EXCESS_TOLD_MAX, EXCESS_TOLD_MAX_BYTES, GRANT_ANY_ROLE};
 pub use record::DenialEntry;
 pub use replace::ReplaceError;
 
@@ -49,6 +51,7 @@ pub struct Engine {
     turns: turns::Turns,
     uses: Uses,
     denials: Mutex<Denials>,
+    comparisons: reach::Comparisons,
     /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
     replacing: Mutex<()>,
     decision_series: u32,
@@ -157,6 +160,7 @@ impl Engine {
             turns: turns::Turns::default(),
             uses: Uses::default(),
             denials: Mutex::default(),
+            comparisons: reach::Comparisons::default(),
             replacing: Mutex::new(()),
             decision_series: SysRng.try_next_u32()?,
             decisions: AtomicU64::new(0),

@@ -2,10 +2,12 @@
 //! way refuses the change.
 
 use super::lifecycle::GRACE_MAX;
+use super::reach::{BeyondReach, GRANT_ANY_ROLE};
 use super::{Engine, Permit};
 use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
 use crate::bootstrap::{Asked, BOOTSTRAP_NAME, Notice, PlanError, Provision, Step, plan};
 use crate::policy::PolicySet;
+use crate::policy::within::WithinError;
 use crate::store::{AfterDelete, Insertion, Names, StoreError, Update};
 use crate::time::Timestamp;
 use crate::token::{
@@ -92,6 +94,12 @@ pub enum ChangeError {
     /// A secret would live on for longer than it may.
     #[error("a secret lives on for at most {} days after its rotation", GRACE_MAX.as_secs() / 86_400)]
     Grace,
+    /// The token reaches further than that of the request.
+    #[error("{0}")]
+    BeyondReach(BeyondReach),
+    /// Whether it does cannot be told.
+    #[error("{0}; until then, only holders of the permission `{GRANT_ANY_ROLE}` grant such roles")]
+    Incomparable(WithinError),
     /// Another token has the name, and names were not to repeat.
     #[error("another service token has the name `{name}`")]
     NameTaken {
@@ -161,7 +169,8 @@ impl Engine {
     /// Creates a token. Its secret is in the answer, and nowhere else ever after.
     ///
     /// # Errors
-    /// When the token is not as a token may be, or the change cannot be audited or stored.
+    /// When the token is not as a token may be, it would reach further than the token of the request, or the change
+    /// cannot be audited or stored.
     pub fn create(
         &self,
         permit: &Permit,
@@ -239,6 +248,7 @@ impl Engine {
             let id = TokenId::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
             let record = new.clone().into_record(id, &secret, now);
             check_new(&record, &self.policies(), now)?;
+            self.refuse_beyond(permit, &record)?;
             match self.commit(&Step::Create(record.clone()), names, by)? {
                 Changed::Done => return Ok(CreatedToken { record, secret }),
                 Changed::NameTaken => return Err(ChangeError::NameTaken { name: record.name }),

@@ -53,7 +53,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the grace is longer than [`GRACE_MAX`], there is no such token, the configuration rules it, it has expired,
-    /// or the change cannot be audited or stored.
+    /// it reaches further than the token of the request, or the change cannot be audited or stored.
     pub fn rotate(
         &self,
         permit: &Permit,
@@ -68,6 +68,9 @@ impl Engine {
         let rotated = self.change_kept(permit, id, Names::MayRepeat, now, |before| {
             refuse_configured(before)?;
             refuse_expired(before, now)?;
+            if !permit.is_of(before) {
+                self.refuse_beyond(permit, before)?;
+            }
             let end = now.saturating_add(grace);
             let former = (!grace.is_zero()).then(|| FormerSecret {
                 digest: before.digest,
@@ -91,8 +94,8 @@ impl Engine {
     /// change is under way that was permitted to it. A token that is already as asked for is left alone.
     ///
     /// # Errors
-    /// When there is no such token, it has expired and is to be switched on, or the change cannot be audited or
-    /// stored.
+    /// When there is no such token, it is to be switched on and has expired or reaches further than the token of the
+    /// request, or the change cannot be audited or stored.
     pub fn set_enabled(
         &self,
         permit: &Permit,
@@ -107,6 +110,9 @@ impl Engine {
             if before.disabled.is_none() == is_enabled {
                 return Ok(before.clone());
             }
+            if is_enabled {
+                self.refuse_beyond(permit, before)?;
+            }
             Ok(TokenRecord { disabled: (!is_enabled).then_some(now), updated: now, ..before.clone() })
         });
         if !is_enabled {
@@ -119,8 +125,8 @@ impl Engine {
     /// Changes the words, the roles or the expiry of a token. They are in force when this returns.
     ///
     /// # Errors
-    /// When there is no such token, the configuration rules it, it has expired, it would not be as a token may be,
-    /// or the change cannot be audited or stored.
+    /// When there is no such token, the configuration rules it, it has expired, it would not be as a token may be, it
+    /// reaches further than the token of the request or would, or the change cannot be audited or stored.
     pub fn change(
         &self,
         permit: &Permit,
@@ -137,6 +143,13 @@ impl Engine {
                 return Ok(after);
             }
             check_new(&after, &self.policies(), now)?;
+            if !permit.is_of(before) {
+                self.refuse_beyond(permit, before)?;
+            }
+            // A condition can ask for a name.
+            if !permit.is_of(before) || after.name != before.name || after.roles != before.roles {
+                self.refuse_beyond(permit, &after)?;
+            }
             Ok(TokenRecord { updated: now, ..after })
         });
         self.wait_for_changes();

@@ -213,9 +213,12 @@ impl fmt::Display for Excess {
 }
 
 impl fmt::Display for ExcessRoutes {
-    /// As rules write it, such as `GET,POST /api/node/** except /api/node/{type}`.
+    /// As rules write it, such as `GET,POST /api/node/** except /api/node/{type}`: `GET` covers `HEAD`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`", words::route(self.methods, &self.pattern, &self.except))?;
+        let (get, head) = (MethodSet::of("GET"), MethodSet::of("HEAD"));
+        let is_list = self.methods != MethodSet::ANY && self.methods.contains(get);
+        let methods = if is_list { self.methods.without(head) } else { self.methods };
+        write!(f, "`{}`", words::route(methods, &self.pattern, &self.except))?;
         if self.is_conditional { f.write_str(" where conditions allow it") } else { Ok(()) }
     }
 }

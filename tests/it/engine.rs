@@ -25,7 +25,8 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 const POLICY: &str = r#"
     permission("manage-tokens", ["ANY /tokens/**"]);
-    role("admin").grants(["manage-tokens"]);
+    permission("grant-any-role", []);
+    role("admin").grants(["manage-tokens", "grant-any-role"]);
     role("reader").allow("GET /things");
     open("GET /public");
 "#;

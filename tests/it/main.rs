@@ -9,6 +9,7 @@ mod corpus_scripts;
 mod crash;
 mod docs_policies;
 mod engine;
+mod escalation;
 mod explain;
 #[cfg(feature = "embedded")]
 mod full_disk;

@@ -67,7 +67,16 @@ fn routes_that_are_denied_or_carved_out_are_not_too_much() {
     let granted = "role(\"b\").allow(\"ANY /x/**\")";
     assert_eq!(beyond(&format!("{granted}; deny(\"ANY /x/**\");"), &["a"], &["b"]), NOTHING);
     let carved = format!("{granted}.except(\"ANY /x/y/**\"); deny(\"DELETE /**\");");
-    assert_eq!(beyond(&carved, &["a"], &["b"]), ["`GET,HEAD,POST,PUT,PATCH,OPTIONS /x/** except /x/y/**`"]);
+    assert_eq!(beyond(&carved, &["a"], &["b"]), ["`GET,POST,PUT,PATCH,OPTIONS /x/** except /x/y/**`"]);
+}
+
+#[test]
+fn head_is_told_only_where_get_is_not() {
+    let rules = "role(\"a\").allow(\"GET /x\").except(\"HEAD /x\"); role(\"b\").allow(\"GET /x\");
+        role(\"c\").allow(\"GET,PUT /x\");";
+    assert_eq!(beyond(rules, &["a"], &["b"]), ["`HEAD /x`"]);
+    assert_eq!(beyond(rules, &[], &["c"]), ["`GET,PUT /x`"]);
+    assert_eq!(beyond(rules, &["b"], &["a"]), NOTHING);
 }
 
 #[test]

@@ -130,7 +130,10 @@ fn listed(record: &TokenRecord) -> ListedToken<'_> {
 /// Why a token was not created, changed or deleted.
 pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
     let status = match error {
-        ChangeError::Anonymous | ChangeError::Revoked => StatusCode::FORBIDDEN,
+        ChangeError::Anonymous
+        | ChangeError::Revoked
+        | ChangeError::BeyondReach(_)
+        | ChangeError::Incomparable(_) => StatusCode::FORBIDDEN,
         ChangeError::Unknown(_) => StatusCode::NOT_FOUND,
         ChangeError::Configured { .. }
         | ChangeError::Expired(_)

@@ -18,7 +18,8 @@ authenticated([
 ]);
 permission("manage-service-tokens", ["GET,POST /api/security/tokens", "DELETE /api/security/tokens/{id}"]);
 permission("read-settings", ["GET /api/node"]);
-role("stackstate-admin").grants(["manage-service-tokens"]);
+permission("grant-any-role", []);
+role("stackstate-admin").grants(["manage-service-tokens", "grant-any-role"]);
 role("stackstate-guest").grants(["read-settings"]);
 role("everything").allow("ANY /**");
 "#;

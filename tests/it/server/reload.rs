@@ -21,7 +21,8 @@ const HEALTH: &str = "/health/policies";
 const BEFORE: &str = r#"
 open(["GET /health", "GET /health/policies", "GET /metrics"]);
 permission("reload-policies", ["POST /api/rolegate/policies/reload"]);
-role("operator").grants(["reload-policies"]).allow("POST /api/security/tokens");
+permission("grant-any-role", []);
+role("operator").grants(["reload-policies", "grant-any-role"]).allow("POST /api/security/tokens");
 role("guest").allow("GET /api/server/info");
 "#;
 const BROKEN: &str = "role(\"guest\").alow(\"GET /x\");";

@@ -21,11 +21,16 @@ impl Rolegate {
 
     /// The same with these variables in its environment.
     fn serve_with(variables: &[(&str, &str)]) -> Self {
+        Self::serve_for("stackstate-admin", "", variables)
+    }
+
+    /// The same with another role of the bootstrap token, and more configuration of authentication.
+    fn serve_for(role: &str, more: &str, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/stackstate.rhai");
         let config = format!(
             "rolegate:\n  listen: 127.0.0.1:0\n  data_dir: data\n  policies: ['{policies}']\nstackstate:\n  authentication:\n    \
-             servicetoken:\n      bootstrap:\n        token: {BOOTSTRAP}\n        roles: [stackstate-admin]\n"
+             servicetoken:\n      bootstrap:\n        token: {BOOTSTRAP}\n        roles: [{role}]\n{more}"
         );
         std::fs::write(folder.path().join("rolegate.yaml"), config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_rolegate"))
@@ -148,4 +153,44 @@ fn context_is_saved_and_validated() {
     let validated = Sts::of("context validate").after(save).run();
     assert!(validated.stdout.contains("✅ Context default is valid."), "{}", validated.shown());
     assert_eq!(Sts::of("service-token list").after(validated).run().code, 0);
+}
+
+#[test]
+fn token_with_more_reach_than_its_creator_is_refused_with_the_routes_that_are_too_much() {
+    let server = Rolegate::serve();
+    let create = |role: &str| server.sts(&format!("service-token create -n x --roles {role}")).run();
+    for role in ["stackstate-guest", "stackstate-power-user", "stackstate-admin"] {
+        assert_eq!(create(role).code, 0, "{role}");
+    }
+    let refused = create("stackstate-platform-admin");
+    assert_eq!((refused.code, refused.stdout.as_str()), (3, ""));
+    let message = refused.stderr.lines().find(|line| line.contains("message:")).unwrap_or_default();
+    insta::assert_snapshot!(message, @"    message: 'the token of the request does not have what it would hand on: `ANY /admin/**`; grant less, or use a token that holds the permission `grant-any-role`'");
+    let names = json(&server.sts("service-token list -o json").run());
+    assert_eq!(names["service-tokens"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn permission_to_grant_any_role_lets_a_token_grant_what_it_does_not_have() {
+    let server = Rolegate::serve_for(
+        "token-granter",
+        "    roles:\n      custom:\n        token-granter:\n          systemPermissions: [manage-service-tokens, grant-any-role]\n        \
+         token-keeper:\n          systemPermissions: [manage-service-tokens]\n",
+        &[],
+    );
+    let create = |token: &str, role: &str| {
+        server.sts_with(&format!("service-token create -n x --roles {role} -o json"), token).run()
+    };
+    let keeper = json(&create(BOOTSTRAP, "token-keeper"));
+    let keeper = keeper["service-token"]["token"].as_str().unwrap();
+    assert_eq!(create(BOOTSTRAP, "stackstate-platform-admin").code, 0);
+    assert_eq!(create(keeper, "token-keeper").code, 0);
+    let refused = |role: &str| {
+        let refused = create(keeper, role);
+        assert_eq!(refused.code, 3);
+        let told: serde_json::Value = serde_json::from_str(&refused.stderr).unwrap_or_default();
+        told["error-body"]["errors"][0]["message"].as_str().unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(refused("token-granter"), @"the token of the request does not have what it would hand on: the permission `grant-any-role`, which has no routes; grant less, or use a token that holds the permission `grant-any-role`");
+    insta::assert_snapshot!(refused("stackstate-power-user"), @"the token of the request does not have what it would hand on: `GET /api/anomalies/export`, `GET /api/components/{component}/streams/latest`, `GET /api/eventSources`, `GET /api/eventTags`, `GET /api/eventTypes`, `POST /api/events`, `GET /api/events/{event}`, `POST /api/export`, `POST /api/import`, `GET /api/monitors` and 41 more; grant less, or use a token that holds the permission `grant-any-role`");
 }
