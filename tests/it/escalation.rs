@@ -200,6 +200,24 @@ fn replaced_policies_say_what_lies_within_from_then_on() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn page_on_policies_tells_the_refusal_of_its_example() -> Outcome {
+    let page = include_str!("../../docs/policies.md");
+    let section = page.split("## What a token may hand on").nth(1).ok_or("there is such a section")?;
+    let policy =
+        section.split("```rhai").nth(1).and_then(|rest| rest.split("```").next()).ok_or("an example")?;
+    let root = "role(\"root\").allow(\"ANY /tokens/**\"); role(\"token-admin\").allow(\"ANY /tokens/**\");";
+    let world =
+        World::start(&format!("{policy} {root} role(\"root\").includes([\"token-admin\", \"writer\"]);"))?;
+    let (_, permit) = world.add("token-admin")?;
+    let permit = permit.ok_or("it manages tokens")?;
+    assert!(world.engine.create(&permit, new("n", &["reader"])?, at(1)).is_ok());
+    let refused = world.engine.create(&permit, new("n", &["writer"])?, at(1)).err();
+    let text = refused.map(|error| error.to_string()).unwrap_or_default();
+    assert!(section.contains(&format!("```text\n{text}\n```")), "{text}");
+    Ok(())
+}
+
 /// Who may hand on whose role, of the shipped policy: nothing for yes, or the number of things that are too much.
 #[test]
 fn shipped_roles_hand_on_what_this_table_says() -> Outcome {
