@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Permissions of the shipped policy that are rolegate's own, and in no table of StackState's.
-const OWN_PERMISSIONS: [&str; 4] = ["look-up-tokens", "read-metrics", "read-shadow", "reload-policies"];
+const OWN_PERMISSIONS: [&str; 5] =
+    ["grant-any-role", "look-up-tokens", "read-metrics", "read-shadow", "reload-policies"];
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
