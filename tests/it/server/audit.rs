@@ -18,7 +18,8 @@ const TOKENS: &str = "/api/security/tokens";
 const POLICIES: &str = r#"
 open("GET /health");
 permission("manage-service-tokens", ["GET,POST /api/security/tokens", "ANY /api/security/tokens/**"]);
-role("admin").grants(["manage-service-tokens"]);
+role("admin").includes("guest").grants(["manage-service-tokens"]);
+role("other").allow("GET /other");
 role("guest").allow("GET /api/node");
 "#;
 
@@ -192,6 +193,8 @@ fn change_that_is_refused_has_an_entry_with_the_reason() {
     assert_eq!(scene.world.ask("POST", TOKENS, Some(&scene.admin), body).status, 400);
     let created = scene.world.ask("POST", TOKENS, Some(&scene.admin), r#"{"name":"n","roles":["guest"]}"#);
     assert_eq!(created.status, 200);
+    let more = scene.world.ask("POST", TOKENS, Some(&scene.admin), r#"{"name":"n","roles":["other"]}"#);
+    assert_eq!(more.status, 403);
     let entries = scene.entries();
     let told = |at: usize, key: &str| entries[at][key].clone();
     assert_eq!((told(0, "event"), told(0, "outcome")), ("change_refused".into(), "refused".into()));
@@ -201,7 +204,9 @@ fn change_that_is_refused_has_an_entry_with_the_reason() {
     assert!(told(1, "reason").as_str().unwrap().starts_with("no policy defines the role"));
     assert_eq!(
         (told(2, "event"), told(2, "outcome"), entries.len()),
-        ("token_created".into(), "done".into(), 3)
+        ("token_created".into(), "done".into(), 4)
     );
+    assert_eq!((told(3, "event"), told(3, "change")), ("change_refused".into(), "create".into()));
+    assert!(told(3, "reason").as_str().unwrap().contains("`GET /other`"));
     assert_eq!(told(0, "actor")["token"], scene.admin.id.get());
 }
