@@ -2,9 +2,11 @@
 //! and pages of a list.
 //!
 //! `cargo bench --bench tokens`; with `-- --json FILE` to keep the figures, with `-- --only PART` for one of `memory`,
-//! `file`, `authenticate` and `pages`, with `-- --size NUMBER` for another number of tokens than ten million.
+//! `file` and `authenticate`, with `-- --size NUMBER` for another number of tokens than ten million.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "tokens/file.rs"]
+mod file;
 #[path = "tokens/made.rs"]
 mod made;
 #[path = "decide/measure.rs"]
@@ -19,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeSet, HashMap};
 use std::hint::black_box;
 use std::io::{Write as _, stdout};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -45,10 +48,13 @@ fn main() -> Outcome<()> {
     let size = text("--size").map_or(Ok(LARGE), str::parse)?;
     match text("--child") {
         Some("memory") => return memory_of(size, text("--tail").unwrap_or_default()),
+        Some("file") => {
+            return file::open_and_load(Path::new(text("--folder").ok_or("--folder is missing")?));
+        }
         Some(other) => return Err(format!("there is no part `{other}`").into()),
         None => {}
     }
-    let parts: [(&str, Part); 2] = [("memory", memory), ("authenticate", authenticate)];
+    let parts: [(&str, Part); 3] = [("memory", memory), ("file", file::file), ("authenticate", authenticate)];
     let only = text("--only");
     let mut figures = Vec::new();
     for (name, part) in parts.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
@@ -62,20 +68,24 @@ fn main() -> Outcome<()> {
 
 /// Bytes a token, and the time to load them from memory.
 fn memory(size: usize) -> Outcome<String> {
-    writeln!(stdout(), "the index in memory, each in a process of its own\n")?;
     writeln!(
         stdout(),
-        "      tokens                   bytes a token (limit 100)   after 10 % churn      loaded, million/s (limit 1)"
+        "the index in memory, each in a process of its own; million/s, by CPU time in brackets\n"
     )?;
+    writeln!(stdout(), "      tokens                      bytes a token   after 10 % churn       loaded")?;
+    writeln!(stdout(), "                                      (limit 100)        (limit 100)    (limit 1)")?;
     let mut figures = Vec::new();
     for (size, tail, what) in
         [(SMALL, "", "short names"), (size, "", "short names"), (size, LONG_TAIL, "names of 43 bytes")]
     {
         let told = child("memory", &["--size", &size.to_string(), "--tail", tail])?;
-        let [loaded, churned, rate] = told.as_slice() else { return Err("too little was told".into()) };
-        writeln!(stdout(), "{size:12} {what:18} {loaded:25.1} {churned:18.1} {:25.2}", rate / 1e6)?;
-        let numbers =
-            format!("\"bytes\": {loaded:.1}, \"churned_bytes\": {churned:.1}, \"per_second\": {rate:.0}");
+        let [loaded, churned, rate, cpu_rate] = told.as_slice() else {
+            return Err("too little was told".into());
+        };
+        let [rate, cpu_rate] = [rate / 1e6, cpu_rate / 1e6];
+        writeln!(stdout(), "{size:12} {what:18} {loaded:18.1} {churned:18.1} {rate:8.2} ({cpu_rate:.2})")?;
+        let bytes = format!("\"bytes\": {loaded:.1}, \"churned_bytes\": {churned:.1}");
+        let numbers = format!("{bytes}, \"million_s\": {rate:.2}, \"million_cpu_s\": {cpu_rate:.2}");
         figures.push(format!("{{\"tokens\": {size}, \"names\": \"{what}\", {numbers}}}"));
     }
     writeln!(stdout())?;
@@ -86,9 +96,10 @@ fn memory(size: usize) -> Outcome<String> {
 fn memory_of(size: usize, tail: &str) -> Outcome<()> {
     let made = Made::new(size + size / CHURN, tail)?.loading(size);
     let before = memory_kib("VmRSS:")?;
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), cpu_seconds()?);
     let index = TokenIndex::load(&made)?;
-    let rate = per_second(size, started);
+    let rate = count(size) / started.elapsed().as_secs_f64();
+    let cpu_rate = count(size) / (cpu_seconds()? - cpu_before);
     let loaded = bytes_each(before, size)?;
 
     let mut numbers = Numbers::new();
@@ -99,7 +110,7 @@ fn memory_of(size: usize, tail: &str) -> Outcome<()> {
         index.insert(&made.record(comes)?);
     }
     assert_eq!(index.len(), size, "as many came as went");
-    writeln!(stdout(), "{loaded} {} {rate}", bytes_each(before, size)?)?;
+    writeln!(stdout(), "{loaded} {} {rate} {cpu_rate}", bytes_each(before, size)?)?;
     Ok(())
 }
 
@@ -187,13 +198,24 @@ fn child(part: &str, arguments: &[&str]) -> Outcome<Vec<f64>> {
     Ok(told.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
 }
 
-/// The memory that was taken since then, for each token.
-#[expect(clippy::cast_precision_loss, reason = "a mean")]
-fn bytes_each(before_kib: u64, size: usize) -> Outcome<f64> {
-    Ok(memory_kib("VmRSS:")?.saturating_sub(before_kib) as f64 * 1024.0 / size as f64)
+/// The time that all threads of this process have had of a processor: beside other work on the machine, only that
+/// tells what something costs.
+fn cpu_seconds() -> Outcome<f64> {
+    let mut sum = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let told = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += told.split_whitespace().next().ok_or("no such field")?.parse::<f64>()?;
+    }
+    Ok(sum / 1e9)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate")]
-fn per_second(size: usize, since: Instant) -> f64 {
-    size as f64 / since.elapsed().as_secs_f64()
+/// The memory that was taken since then, for each token.
+fn bytes_each(before_kib: u64, size: usize) -> Outcome<f64> {
+    let taken = memory_kib("VmRSS:")?.saturating_sub(before_kib) * 1024;
+    Ok(count(usize::try_from(taken)?) / count(size))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+const fn count(size: usize) -> f64 {
+    size as f64
 }

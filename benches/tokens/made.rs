@@ -52,6 +52,13 @@ impl Made {
         Ok(self.lent(number, digest, &mut name).ok_or("no such id")?.to_record())
     }
 
+    /// The numbers of all that are loaded, in the order of their ids.
+    pub(crate) fn by_id(&self) -> Vec<usize> {
+        let mut numbers: Vec<usize> = (0..self.loaded).collect();
+        numbers.sort_unstable_by_key(|number| id(*number));
+        numbers
+    }
+
     /// Each token expires on one of a thousand days, but every tenth never.
     fn lent<'a>(&'a self, number: usize, digest: TokenDigest, name: &'a mut String) -> Option<LentToken<'a>> {
         name.clear();

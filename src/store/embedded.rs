@@ -36,7 +36,6 @@ use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,11 +88,29 @@ impl EmbeddedStore {
         let place = Place::of(folder);
         place.create_folder()?;
         let lock = place.lock_folder()?;
-        let (opened, kept) = match fs::symlink_metadata(&place.file) {
-            Ok(_) => place.open_file(None)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (place.create_file()?, None),
-            Err(source) => return Err(place.io("open", source)),
-        };
+        let (opened, kept) =
+            if place.has_file()? { place.open_file(None)? } else { (place.create_file([])?, None) };
+        Self::at(place, lock, opened, kept)
+    }
+
+    /// Makes the store of a data folder that has none, with these tokens in it, which come in the order of their ids.
+    /// That takes a fraction of the time of as many insertions, and either all of them are there or no store is.
+    ///
+    /// # Errors
+    /// When there is a store already, the tokens are not in the order of their ids, two of them have one digest, and when the
+    /// operating system refuses; see [`StoreError`].
+    pub fn create(folder: &Path, tokens: impl IntoIterator<Item = TokenRecord>) -> Result<Self, StoreError> {
+        let place = Place::of(folder);
+        place.create_folder()?;
+        let lock = place.lock_folder()?;
+        if place.has_file()? {
+            return Err(place.io("create", io::ErrorKind::AlreadyExists.into()));
+        }
+        let opened = place.create_file(tokens)?;
+        Self::at(place, lock, opened, None)
+    }
+
+    fn at(place: Place, lock: FolderLock, opened: Opened, kept: Option<PathBuf>) -> Result<Self, StoreError> {
         let identity = place.identity()?;
         let database = Mutex::new(Handle { opened: Some(Arc::new(opened)), owed_head: None });
         Ok(Self { place, batches: Batches::new(BATCH_MAX), database, kept, identity, _lock: lock })
@@ -228,6 +245,7 @@ impl Opened {
 mod tests {
     use super::*;
     use crate::store::page::OrderBy;
+    use std::fs;
 
     /// A redb file in a new folder, made by somebody else.
     fn foreign(fill: impl FnOnce(&redb::WriteTransaction)) -> tempfile::TempDir {

@@ -93,6 +93,7 @@ mod embedded {
     use proptest::prelude::*;
     use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
     use rolegate::store::memory::MemoryStore;
+    use rolegate::store::page::{Order, OrderBy, PageQuery};
     use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError};
     use std::fs::{self, File, Permissions};
     use std::io::Write;
@@ -211,6 +212,47 @@ mod embedded {
             let taken = outcomes.iter().filter(|outcome| **outcome == Insertion::DigestTaken).count();
             assert_eq!((inserted, taken), (1, 7));
         }
+    }
+
+    #[test]
+    fn store_that_is_created_with_tokens_has_them_as_if_they_were_inserted() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let tokens = || (1..=3).map(|number| token(number.into(), number));
+        let created = EmbeddedStore::create(folder.path(), tokens()).unwrap();
+        let inserted = open(other.path());
+        for token in tokens() {
+            assert_eq!(inserted.insert(&token, Names::MayRepeat).unwrap(), Insertion::Inserted);
+        }
+        for store in [&created, &inserted] {
+            assert_eq!(store.insert(&token(4, 3), Names::MayRepeat).unwrap(), Insertion::DigestTaken);
+            assert!(store.delete(token(2, 2).id, AfterDelete::RefuseDigest).unwrap());
+            assert_eq!(store.insert(&token(2, 2), Names::MayRepeat).unwrap(), Insertion::DigestSpent);
+        }
+        drop(created);
+        let created = open(folder.path());
+        assert_eq!(all(&created).unwrap(), all(&inserted).unwrap());
+        for by in [OrderBy::Created, OrderBy::Name, OrderBy::Expires] {
+            let query = PageQuery::first(Order { by, is_descending: true });
+            assert_eq!(created.page(&query).unwrap(), inserted.page(&query).unwrap());
+        }
+    }
+
+    #[test]
+    fn store_is_not_created_where_one_is_or_with_tokens_that_do_not_fit_together() {
+        let folder = tempfile::tempdir().unwrap();
+        for (tokens, what) in [
+            (vec![token(2, 2), token(1, 1)], "in the order of their ids"),
+            (vec![token(1, 1), token(1, 2)], "each once"),
+            (vec![token(1, 1), token(2, 1)], "two of its tokens have one digest"),
+        ] {
+            let error = EmbeddedStore::create(folder.path(), tokens).unwrap_err();
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of it");
+        }
+        drop(EmbeddedStore::create(folder.path(), [token(1, 1)]).unwrap());
+        let error = EmbeddedStore::create(folder.path(), [token(2, 2)]).unwrap_err();
+        assert!(matches!(error, StoreError::Io { action: "create", .. }), "{error}");
+        assert_eq!(all(&open(folder.path())).unwrap(), [token(1, 1)]);
     }
 
     #[test]

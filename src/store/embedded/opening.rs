@@ -7,9 +7,11 @@ use super::orders::{self, ORDERS};
 use super::place::{Place, guard};
 use super::{FORMAT, FORMAT_KEY, FORMAT_WITHOUT_ORDERS, META, Opened, TOKENS};
 use crate::store::StoreError;
+use crate::token::TokenRecord;
 use redb::backends::FileBackend;
 use redb::{Builder, ReadableDatabase, ReadableTableMetadata as _, TableHandle as _};
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,11 +19,35 @@ use std::sync::Arc;
 /// Pages that redb may keep in memory. Authentication does not read them: the index does that.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
+const OUT_OF_ORDER: &str = "the tokens of a new store must come in the order of their ids, each once";
+
 impl Place {
-    /// Makes an empty store.
-    pub(super) fn create_file(&self) -> Result<Opened, StoreError> {
+    /// Whether there is a file, of whatever kind.
+    pub(super) fn has_file(&self) -> Result<bool, StoreError> {
+        match fs::symlink_metadata(&self.file) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.io("open", source)),
+        }
+    }
+
+    /// Makes a store with these tokens, which come in the order of their ids.
+    pub(super) fn create_file(
+        &self,
+        tokens: impl IntoIterator<Item = TokenRecord>,
+    ) -> Result<Opened, StoreError> {
         guard(self, || {
             let new = NewFile::create(self)?;
+            let mut last = None;
+            new.put_tokens(|take| {
+                for token in tokens {
+                    if last.replace(token.id).is_some_and(|last| last >= token.id) {
+                        return Err(StoreError::Other(OUT_OF_ORDER.into()));
+                    }
+                    take(token)?;
+                }
+                Ok(())
+            })?;
             new.finish()?;
             new.install()
         })

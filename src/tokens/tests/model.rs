@@ -141,7 +141,7 @@ fn change(model: &Model, step: &Step) -> Option<(usize, TokenRecord)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn index_answers_as_the_model_does(steps in proptest::collection::vec(steps(), 1..80)) {
