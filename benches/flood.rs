@@ -91,9 +91,10 @@ fn main() -> Outcome<()> {
     tracing_subscriber::fmt().with_ansi(false).with_writer(io::sink).init();
     writeln!(
         stdout(),
-        "{GOOD} connections with a live token, beside:\n{:36} {:>9} {:>9} {:>9} {:>10} {:>10} {:>11}",
+        "{GOOD} connections with a live token, beside:\n{:36} {:>9} {:>9} {:>9} {:>9} {:>10} {:>10} {:>11}",
         "",
         "200/s",
+        "% of all",
         "401/s",
         "429/s",
         "connects/s",
@@ -107,14 +108,13 @@ fn main() -> Outcome<()> {
 }
 
 fn run(flood: Flood) -> Outcome<()> {
-    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let attackers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let address = start(&servers, flood.is_limited)?;
+    // All on one thread: then the share of live tokens does not depend on what else the machine does.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let address = start(&runtime, flood.is_limited)?;
     let counts = Arc::<Counts>::default();
     for number in 0..flood.connections {
         let counts = Arc::clone(&counts);
-        attackers.spawn(async move {
+        runtime.spawn(async move {
             while !counts.is_over.load(Ordering::Relaxed) {
                 // A connection that is closed or reset is followed by another one.
                 let _ended = attack(flood, number, address, &counts).await;
@@ -126,7 +126,7 @@ fn run(flood: Flood) -> Outcome<()> {
     let reset = [&counts.refused, &counts.limited, &counts.connected];
     reset.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     let started = Instant::now();
-    let mut waits = clients.block_on(async {
+    let mut waits = runtime.block_on(async {
         let end = started + ROUND;
         let good: Vec<_> =
             (0..GOOD).map(|_| tokio::spawn(client(address, end, Arc::clone(&counts)))).collect();
@@ -145,19 +145,20 @@ fn run(flood: Flood) -> Outcome<()> {
         let count = u32::try_from(count.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         f64::from(count) / secs
     };
+    let all: f64 = [&counts.good, &counts.refused, &counts.limited].into_iter().map(rate).sum();
     writeln!(
         stdout(),
-        "{:36} {:9.0} {:9.0} {:9.0} {:10.0} {:10} {:11}",
+        "{:36} {:9.0} {:9.1} {:9.0} {:9.0} {:10.0} {:10} {:11}",
         flood.name,
         rate(&counts.good),
+        100.0 * rate(&counts.good) / all,
         rate(&counts.refused),
         rate(&counts.limited),
         rate(&counts.connected),
         at(50),
         at(99)
     )?;
-    attackers.shutdown_background();
-    servers.shutdown_background();
+    runtime.shutdown_background();
     Ok(())
 }
 
