@@ -3,11 +3,12 @@
 //! The process prints `try` before each change and `done` after its acknowledgement. Whatever is `done` has
 //! to hold after the kill; of what was only tried, all or nothing.
 
-use rolegate::store::embedded::EmbeddedStore;
-use rolegate::store::{AfterDelete, Insertion, Names, Store};
+use rolegate::store::embedded::{EmbeddedStore, check};
+use rolegate::store::usage::{TokenUse, Usage};
+use rolegate::store::{AfterDelete, Insertion, Names, Store, Update};
 use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
-use std::collections::{BTreeMap, BTreeSet};
+use rolegate::token::{FormerSecret, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -31,7 +32,18 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Create(TokenId),
+    /// It becomes the version of this number: see [`record`].
+    Update(TokenId, u64),
+    /// Its use was written down: so often it has been used by now.
+    Use(TokenId, u64),
     Delete(TokenId),
+}
+
+/// What a token has to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    version: u64,
+    uses: u64,
 }
 
 /// Starts, kills and checks.
@@ -40,9 +52,9 @@ pub(crate) struct Driver {
     folder: PathBuf,
     random: u64,
     /// The tokens that have to be there.
-    live: BTreeSet<TokenId>,
-    /// The tokens that must not be there any more, and whose digests are spent.
-    gone: BTreeSet<TokenId>,
+    live: BTreeMap<TokenId, State>,
+    /// The tokens that must not be there any more, and whose digests are spent, with their last version.
+    gone: BTreeMap<TokenId, u64>,
     tally: Tally,
 }
 
@@ -51,6 +63,10 @@ pub(crate) struct Driver {
 pub(crate) struct Tally {
     /// Creations that were acknowledged.
     pub(crate) created: u64,
+    /// Rotations, disablings, enablings and renamings that were acknowledged.
+    pub(crate) updated: u64,
+    /// Batches of uses that were acknowledged.
+    pub(crate) used: u64,
     /// Deletions that were acknowledged.
     pub(crate) deleted: u64,
     /// Changes that the kill came before the answer of.
@@ -59,10 +75,18 @@ pub(crate) struct Tally {
     pub(crate) happened: u64,
 }
 
+impl Change {
+    const fn id(self) -> TokenId {
+        match self {
+            Self::Create(id) | Self::Update(id, _) | Self::Use(id, _) | Self::Delete(id) => id,
+        }
+    }
+}
+
 impl Driver {
     /// A driver over the store of a folder that is new; the same seed kills after the same numbers of lines.
     pub(crate) fn new(folder: &Path, seed: u64) -> Self {
-        let (live, gone) = (BTreeSet::new(), BTreeSet::new());
+        let (live, gone) = (BTreeMap::new(), BTreeMap::new());
         Self { folder: folder.to_owned(), random: seed, live, gone, tally: Tally::default() }
     }
 
@@ -99,75 +123,87 @@ impl Driver {
             return Err(line.into());
         }
         let Some((stage, change)) = read_line(line) else { return Ok(()) };
-        let (Change::Create(id) | Change::Delete(id)) = change;
         match stage {
-            "try" if open.insert(id, change).is_some() => {
+            "try" if open.insert(change.id(), change).is_some() => {
                 return Err(format!("{change:?} was tried while another change was under way").into());
             }
             "done" => {
-                if open.remove(&id) != Some(change) {
+                if open.remove(&change.id()) != Some(change) {
                     return Err(format!("{change:?} was answered, but not tried").into());
                 }
                 self.settle(change);
+                match change {
+                    Change::Create(_) => self.tally.created += 1,
+                    Change::Update(..) => self.tally.updated += 1,
+                    Change::Use(..) => self.tally.used += 1,
+                    Change::Delete(_) => self.tally.deleted += 1,
+                }
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// From now on the change has happened.
     fn settle(&mut self, change: Change) {
         match change {
             Change::Create(id) => {
-                self.tally.created += 1;
-                self.live.insert(id);
+                self.live.insert(id, State::default());
             }
+            Change::Update(id, version) => self.live.entry(id).or_default().version = version,
+            Change::Use(id, uses) => self.live.entry(id).or_default().uses = uses,
             Change::Delete(id) => {
-                self.tally.deleted += 1;
-                self.live.remove(&id);
-                self.gone.insert(id);
+                let state = self.live.remove(&id).unwrap_or_default();
+                self.gone.insert(id, state.version);
             }
         }
     }
 
     fn check(&mut self, open: &BTreeMap<TokenId, Change>) -> Outcome<()> {
         let store = EmbeddedStore::open(&self.folder)?;
-        let mut found = BTreeSet::new();
-        let mut wrong = Vec::new();
-        store.load(&mut |token| {
-            if token.to_record() != record(token.id) {
-                wrong.push(token.id);
+        let mut records = Vec::new();
+        store.load(&mut |token| records.push(token.to_record()))?;
+        let mut found = BTreeMap::new();
+        for token in records {
+            let version = version(&token);
+            if token != record(token.id, version) {
+                return Err(format!("{token:?} is no version that there ever was").into());
             }
-            found.insert(token.id);
-        })?;
-        if !wrong.is_empty() {
-            return Err(format!("{wrong:?} are there, but not as they were created").into());
+            let uses = store.usage(token.id)?.map_or(0, |usage| usage.count);
+            found.insert(token.id, State { version, uses });
         }
         // Whatever had no answer may have happened or not; from now on it holds as it is.
-        for (id, change) in open {
+        for change in open.values() {
             self.tally.unanswered += 1;
+            let state = found.get(&change.id());
             let happened = match change {
-                Change::Create(_) => found.contains(id),
-                Change::Delete(_) => !found.contains(id),
+                Change::Create(_) => state.is_some(),
+                Change::Update(_, version) => state.is_some_and(|state| state.version == *version),
+                Change::Use(_, uses) => state.is_some_and(|state| state.uses == *uses),
+                Change::Delete(_) => state.is_none(),
             };
             if happened {
                 self.tally.happened += 1;
-                match change {
-                    Change::Create(_) => self.live.insert(*id),
-                    Change::Delete(_) => self.live.remove(id) && self.gone.insert(*id),
-                };
+                self.settle(*change);
             }
         }
-        let lost: Vec<_> = self.live.difference(&found).collect();
-        let revived: Vec<_> = found.difference(&self.live).collect();
-        if !lost.is_empty() || !revived.is_empty() {
-            return Err(format!("lost {lost:?}, revived {revived:?}").into());
+        if self.live != found {
+            let lost: Vec<_> = self.live.iter().filter(|(id, state)| found.get(id) != Some(*state)).collect();
+            let wrong: Vec<_> =
+                found.iter().filter(|(id, state)| self.live.get(id) != Some(*state)).collect();
+            return Err(format!("lost {lost:?}, found {wrong:?}").into());
         }
-        for id in &self.gone {
-            if !store.is_spent(&record(*id).digest)? {
-                return Err(format!("the digest of the deleted {id} is not spent").into());
+        for (id, version) in &self.gone {
+            for digest in record(*id, *version).digests() {
+                if !store.is_spent(&digest)? {
+                    return Err(format!("a digest of the deleted {id} is not spent").into());
+                }
             }
         }
-        Ok(())
+        drop(store);
+        // Of the secrets that were replaced none leads anywhere, and every order has every token once.
+        let findings = check(&self.folder, &mut |_, _, _| {})?;
+        if findings.is_whole() { Ok(()) } else { Err(format!("the store is not whole: {findings:?}").into()) }
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -190,12 +226,17 @@ impl StoreClients {
         say("")?;
         let store = EmbeddedStore::open(folder)?;
         let mut tokens = Vec::new();
-        store.load(&mut |token| tokens.push(token.id))?;
+        store.load(&mut |token| tokens.push(token.to_record()))?;
+        let state = |token: TokenRecord| -> Outcome<(TokenId, State)> {
+            let uses = store.usage(token.id)?.map_or(0, |usage| usage.count);
+            Ok((token.id, State { version: version(&token), uses }))
+        };
+        let tokens = tokens.into_iter().map(state).collect::<Outcome<Vec<_>>>()?;
         let clients = Self { store, next: AtomicU64::new(u64::from(std::process::id()) << 20) };
         say("open")?;
         thread::scope(|scope| {
             for client in 0..CLIENTS {
-                let mine = tokens.iter().copied().filter(|id| id.get() % CLIENTS == client).collect();
+                let mine = tokens.iter().copied().filter(|(id, _)| id.get() % CLIENTS == client).collect();
                 let clients = &clients;
                 scope.spawn(move || {
                     clients.change(client, mine).or_else(|error| say(&format!("failed: {error}")))
@@ -205,26 +246,48 @@ impl StoreClients {
         Ok(())
     }
 
-    fn change(&self, client: u64, mut mine: Vec<TokenId>) -> Outcome<()> {
+    fn change(&self, client: u64, mut mine: Vec<(TokenId, State)>) -> Outcome<()> {
         let mut random = scramble(u64::from(std::process::id()) * CLIENTS + client);
         loop {
             random = scramble(random);
             let at = usize::try_from(random)? % mine.len().max(1);
-            if mine.len() > KEEP || (random.is_multiple_of(3) && !mine.is_empty()) {
-                let id = mine.swap_remove(at);
-                say(&format!("try delete {id}"))?;
-                if !self.store.delete(id, AfterDelete::RefuseDigest)? {
-                    return Err(format!("{id} was not there to be deleted").into());
+            let what = if mine.len() > KEEP { 0 } else { random / 64 % 8 };
+            match (what, mine.get_mut(at)) {
+                (0..=1, Some(&mut (id, _))) => {
+                    mine.swap_remove(at);
+                    say(&format!("try delete {id} 0"))?;
+                    if !self.store.delete(id, AfterDelete::RefuseDigest)? {
+                        return Err(format!("{id} was not there to be deleted").into());
+                    }
+                    say(&format!("done delete {id} 0"))?;
                 }
-                say(&format!("done delete {id}"))?;
-            } else if let Some(id) = self.new_id() {
-                say(&format!("try create {id}"))?;
-                match self.store.insert(&record(id), Names::MayRepeat)? {
-                    Insertion::Inserted => {}
-                    other => return Err(format!("{id} was not created: {other:?}").into()),
+                (2..=4, Some((id, state))) => {
+                    let (before, after) = (record(*id, state.version), record(*id, state.version + 1));
+                    state.version += 1;
+                    say(&format!("try update {id} {}", state.version))?;
+                    match self.store.update(&before, &after, Names::MayRepeat)? {
+                        Update::Done => {}
+                        other => return Err(format!("{id} was not updated: {other:?}").into()),
+                    }
+                    say(&format!("done update {id} {}", state.version))?;
                 }
-                say(&format!("done create {id}"))?;
-                mine.push(id);
+                (5, Some((id, state))) => {
+                    state.uses += 1;
+                    say(&format!("try use {id} {}", state.uses))?;
+                    let usage = Usage { last_used: Timestamp::EPOCH, count: 1, routes: Vec::new() };
+                    self.store.record_uses(&[TokenUse { id: *id, usage }])?;
+                    say(&format!("done use {id} {}", state.uses))?;
+                }
+                _ => {
+                    let Some(id) = self.new_id() else { continue };
+                    say(&format!("try create {id} 0"))?;
+                    match self.store.insert(&record(id, 0), Names::MayRepeat)? {
+                        Insertion::Inserted => {}
+                        other => return Err(format!("{id} was not created: {other:?}").into()),
+                    }
+                    say(&format!("done create {id} 0"))?;
+                    mine.push((id, State::default()));
+                }
             }
         }
     }
@@ -236,37 +299,59 @@ impl StoreClients {
     }
 }
 
-/// All of the token with this id follows from the id, so that every byte of it can be checked.
-fn record(id: TokenId) -> TokenRecord {
-    let mut digest = [0; 32];
-    for (chunk, salt) in digest.chunks_exact_mut(8).zip(0..) {
-        chunk.copy_from_slice(&scramble(id.get().wrapping_add(salt)).to_le_bytes());
-    }
-    let time = Timestamp::from_millis(i64::try_from(id.get()).unwrap_or(0));
+/// All of a version of the token with this id follows from both numbers, so that every byte of it can be checked. The
+/// versions come from a rotation with grace, a disabling, an enabling, a renaming and a rotation without grace in turn.
+fn record(id: TokenId, version: u64) -> TokenRecord {
+    let (turn, step) = (version / 5, version % 5);
+    // Two rotations in five versions.
+    let rotations = turn * 2 + u64::from(step > 0);
+    let created = Timestamp::from_millis(i64::try_from(id.get()).unwrap_or(0));
+    let updated = Timestamp::from_millis(created.as_millis().saturating_add_unsigned(version));
+    let former =
+        || FormerSecret { digest: digest(id, rotations - 1), kind: SecretKind::Generated, expires: updated };
+    let renamed = turn + u64::from(step == 4);
+    let length = usize::try_from(scramble(id.get()) % 256).unwrap_or(0);
     TokenRecord {
         id,
-        digest: TokenDigest::from_bytes(digest),
+        digest: digest(id, rotations),
         kind: SecretKind::Generated,
         origin: TokenOrigin::Api,
-        name: format!("token {id}"),
-        description: id.get().is_multiple_of(2).then(|| "x".repeat(usize::from(digest[0]))),
+        name: format!("token {id} of turn {renamed}"),
+        description: (id.get() + renamed).is_multiple_of(2).then(|| "x".repeat(length)),
         roles: RoleName::parse("guest").into_iter().collect(),
         dedicated_subject: None,
-        disabled: None,
-        former: None,
-        created: time,
-        updated: time,
-        expires: id.get().is_multiple_of(3).then_some(time),
+        disabled: (step == 2).then_some(updated),
+        former: (step > 0).then(former),
+        created,
+        updated,
+        expires: id.get().is_multiple_of(3).then_some(created),
     }
 }
 
-/// Reads `try create 123`, `done delete 123` and their like.
+/// Which version a token says it is.
+fn version(token: &TokenRecord) -> u64 {
+    u64::try_from(token.updated.as_millis().saturating_sub(token.created.as_millis())).unwrap_or(u64::MAX)
+}
+
+/// The digest of the secret that a token has after so many rotations.
+fn digest(id: TokenId, rotations: u64) -> TokenDigest {
+    let mut digest = [0; 32];
+    for (chunk, salt) in digest.chunks_exact_mut(8).zip(0..) {
+        let number = scramble(id.get()).wrapping_add(rotations * 4 + salt);
+        chunk.copy_from_slice(&scramble(number).to_le_bytes());
+    }
+    TokenDigest::from_bytes(digest)
+}
+
+/// Reads `try create 123 0`, `done update 123 4` and their like.
 fn read_line(line: &str) -> Option<(&str, Change)> {
-    let (stage, rest) = line.split_once(' ')?;
-    let (what, id) = rest.split_once(' ')?;
-    let id = TokenId::new(id.parse().ok()?)?;
+    let mut words = line.split(' ');
+    let (stage, what) = (words.next()?, words.next()?);
+    let (id, number) = (TokenId::new(words.next()?.parse().ok()?)?, words.next()?.parse().ok()?);
     match what {
         "create" => Some((stage, Change::Create(id))),
+        "update" => Some((stage, Change::Update(id, number))),
+        "use" => Some((stage, Change::Use(id, number))),
         "delete" => Some((stage, Change::Delete(id))),
         _ => None,
     }

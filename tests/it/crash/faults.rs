@@ -130,6 +130,12 @@ impl Fault {
     }
 }
 
+/// A new folder, in memory where there is such a place: what fails is told by strace, and not by a disk.
+pub(crate) fn folder() -> io::Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+}
+
 /// Runs one process under the fault, in a folder that is new, and compares what it left.
 pub(crate) fn round(fault: Fault, folder: &Path, program: &Command, tally: &mut FaultTally) -> Outcome<()> {
     // The files are there already, so that strace finds them, and hold something.
