@@ -7,11 +7,13 @@ mod show;
 mod policies;
 mod watch;
 mod policy;
+mod audit;
 mod token;
 mod reload;
 mod shadow;
 mod serve;
 
+use audit::AuditCommand;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use console::{Console, Output};
@@ -50,6 +52,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the server
+    ///
+    /// SIGHUP loads the policies anew, and has the audit log go on in a new file when the old one was moved away. SIGTERM
+    /// and SIGINT end it once running requests are answered; a second signal ends it at once.
     Serve(ServeArguments),
     /// Look at the configuration
     #[command(subcommand, after_help = EXIT_CODES)]
@@ -57,6 +62,9 @@ enum Command {
     /// Look at the policies
     #[command(subcommand, after_help = EXIT_CODES)]
     Policy(PolicyCommand),
+    /// Look at the audit log
+    #[command(subcommand, after_help = audit::EXIT_CODES)]
+    Audit(AuditCommand),
     /// Work on tokens
     #[command(subcommand, after_help = token::EXIT_CODES)]
     Token(TokenCommand),
@@ -124,6 +132,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
         Command::Config(ConfigCommand::Show(looking)) => show_config(&looking, surroundings, &mut console),
         // A server whose first lines nobody could read has served all the same.
         Command::Serve(arguments) => return serve::run(&arguments, surroundings, &mut console),
+        Command::Audit(command) => audit::run(&command, surroundings, &mut console),
         Command::Policy(command) => policy::run(&command, surroundings, &mut console),
         Command::Token(command) => token::run(&command, surroundings, &mut console),
         Command::Completions { shell } => {

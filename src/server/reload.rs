@@ -251,8 +251,8 @@ impl Reloader {
         let reloaded = Reloaded { outcome, before, version, message };
         self.status.lock().follow(&reloaded, (self.clock)());
         self.metrics.reloaded(outcome);
-        self.log(&reloaded, trigger, trouble.as_ref());
         self.record_kept(outcome, trigger, trouble.as_ref());
+        self.log(&reloaded, trigger, trouble.as_ref());
         turn.last = Some((number, reloaded.clone()));
         Ok(reloaded)
     }

@@ -101,13 +101,19 @@ mod audit {
     use crate::process;
     use crate::store::token;
     use rolegate::audit::file::{FileAudit, verify};
-    use rolegate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent};
+    use rolegate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent, BestEffort, Loss};
     use rolegate::time::Timestamp;
     use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     const FILE: &str = "audit.log";
 
     fn record(audit: &FileAudit, number: u64) -> Result<(), AuditError> {
+        record_in(audit, number)
+    }
+
+    fn record_in(audit: &dyn Audit, number: u64) -> Result<(), AuditError> {
         let token = token(number, 1);
         audit.record(&AuditEntry {
             at: Timestamp::EPOCH,
@@ -151,5 +157,36 @@ mod audit {
         drop(audit);
         record(&FileAudit::open(&folder.join(FILE)).unwrap(), 0).unwrap();
         assert_eq!(entries(&folder), written + 2);
+    }
+
+    #[test]
+    fn change_goes_on_without_room_where_that_is_asked_for_and_the_log_says_what_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        run("full_disk::audit::best_effort_part", folder.path(), 20);
+        let text = String::from_utf8(std::fs::read(folder.path().join(FILE)).unwrap()).unwrap();
+        let lost = text.lines().rev().nth(1).unwrap();
+        assert!(lost.contains("\"event\":\"entries_lost\",\"outcome\":\"failed\""), "{lost}");
+        assert!(lost.contains("\"count\":5,"), "{lost}");
+    }
+
+    #[test]
+    fn best_effort_part() {
+        let Some(folder) = process::argument() else { return };
+        let lost = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lost);
+        let audit = BestEffort::new(FileAudit::open(&folder.join(FILE)).unwrap(), move |loss: &Loss<'_>| {
+            if matches!(loss, Loss::Lost { .. }) {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mut written = 0;
+        while lost.load(Ordering::SeqCst) < 5 {
+            record_in(&audit, written).unwrap();
+            written += 1;
+        }
+        assert_eq!(entries(&folder), written - 5);
+        process::make_room().unwrap();
+        record_in(&audit, written).unwrap();
+        assert_eq!((entries(&folder), lost.load(Ordering::SeqCst)), (written - 5 + 2, 5));
     }
 }

@@ -1,5 +1,6 @@
 //! `rolegate` as its operator meets it: the program itself, run with arguments, environment and files.
 
+mod audit;
 #[cfg(target_os = "linux")]
 mod clock;
 mod policy_diff;
