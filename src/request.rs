@@ -338,6 +338,17 @@ fn read_query(query: &str) -> Result<Box<str>, Malformed> {
     }
 }
 
+/// The parameters of a query in their order, decoded as HTML forms encode them.
+#[cfg(feature = "server")]
+pub(crate) fn query_parameters(
+    query: &str,
+) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), QueryError>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((form_decode(key)?, form_decode(value)?))
+    })
+}
+
 /// The value of a parameter of a query, decoded as HTML forms encode it.
 pub(crate) fn query_parameter(query: &str, name: &str) -> Result<Option<String>, QueryError> {
     let mut found = None;

@@ -2,7 +2,8 @@
 
 mod proxy;
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::header::AsHeaderName;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use proxy::proxy_for;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -68,11 +69,7 @@ pub(crate) struct NoAnswer(String);
 /// An answer.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) content_type: String,
-    /// Where a redirect leads.
-    location: Option<String>,
-    /// In how many seconds to ask again.
-    retry_after_secs: Option<u64>,
+    headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
@@ -127,19 +124,24 @@ impl HttpClient {
             None => self.0.run(request.body(()).map_err(malformed)?),
         };
         let mut response = sent.map_err(|error| NoAnswer(describe(&error)))?;
-        let text_of = |name| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        let content_type = text_of(header::CONTENT_TYPE).unwrap_or_default();
-        let location = text_of(header::LOCATION);
-        // A date in its place is not shown: the status says enough.
-        let retry_after_secs = text_of(header::RETRY_AFTER).and_then(|secs| secs.parse().ok());
-        let status = response.status();
+        let (status, headers) = (response.status(), response.headers().clone());
         let body = response.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec();
         let body = body.map_err(|error| NoAnswer(describe(&error)))?;
-        Ok(Answer { status, content_type, location, retry_after_secs, body })
+        Ok(Answer { status, headers, body })
     }
 }
 
 impl Answer {
+    /// The text of a header that it has.
+    pub(crate) fn header(&self, name: impl AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What its body says that it is.
+    pub(crate) fn content_type(&self) -> &str {
+        self.header(header::CONTENT_TYPE).unwrap_or_default()
+    }
+
     /// What the answer says, in JSON. The error is what is wrong with it, without quoting it: an answer
     /// can hold a new token.
     ///
@@ -149,8 +151,8 @@ impl Answer {
         if self.body.is_empty() {
             return Err("unexpected end of JSON input".to_owned());
         }
-        if !is_json(&self.content_type) {
-            return Err(match self.content_type.as_str() {
+        if !self.is_json() {
+            return Err(match self.content_type() {
                 "" => NOT_JSON.to_owned(),
                 other => format!("{NOT_JSON}: the server sent `{other}` where JSON was expected"),
             });
@@ -173,11 +175,13 @@ impl Answer {
 
     /// The status, and for a redirect where it leads, which is not followed, or for a limit when to come back.
     pub(crate) fn status_line(&self) -> String {
-        if let (StatusCode::TOO_MANY_REQUESTS, Some(secs)) = (self.status, self.retry_after_secs) {
+        // A date in its place is not shown: the status says enough.
+        let retry_after_secs = self.header(header::RETRY_AFTER).and_then(|secs| secs.parse::<u64>().ok());
+        if let (StatusCode::TOO_MANY_REQUESTS, Some(secs)) = (self.status, retry_after_secs) {
             let unit = if secs == 1 { "second" } else { "seconds" };
             return format!("{}, try again in {secs} {unit}", status_line(self.status));
         }
-        match &self.location {
+        match self.header(header::LOCATION) {
             Some(location) if self.status.is_redirection() => {
                 format!("{}, not followed to {}", status_line(self.status), without_password(location))
             }
@@ -195,12 +199,12 @@ impl Answer {
 
     /// Whether it says that it is JSON.
     pub(crate) fn is_json(&self) -> bool {
-        is_json(&self.content_type)
+        is_json(self.content_type())
     }
 
     /// The type of its body, without parameters.
     pub(crate) fn mime_type(&self) -> String {
-        mime_type(&self.content_type)
+        mime_type(self.content_type())
     }
 }
 

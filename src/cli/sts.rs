@@ -69,8 +69,12 @@ fn perform(invocation: &Invocation, env: &Surroundings, printer: &mut Printer<'_
     let Called { command, .. } = invocation.called;
     let is_group = command.action == Action::Group;
     let stray = invocation.operands.first().filter(|_| is_group);
-    if invocation.switch("help") || is_group && stray.is_none() {
+    if invocation.switch("help") {
         printer.text(&help::help(&invocation.called));
+        return Ok(());
+    }
+    if is_group && stray.is_none() {
+        printer.text(&help::full_help(&invocation.called));
         return Ok(());
     }
     if let Some(word) = stray {

@@ -84,11 +84,10 @@ pub(super) fn is_admin(path: &str) -> bool {
 
 /// All routes of the API, and a 404 for what is permitted and no route.
 pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Infallible> + Clone + use<> {
-    let token = |path: &str| path.strip_prefix(tokens::PATH).is_some_and(|rest| rest.starts_with('/'));
     let reload = |path: &str| path == policies::RELOAD_PATH;
     let report = |path: &str| path == shadow::PATH;
-    let collection = |path: &str| path == tokens::PATH;
     let look_up = |path: &str| path == look_up::PATH;
+    let (collection, token, rotation) = (tokens::is_collection, tokens::is_below, tokens::is_rotation);
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
@@ -109,6 +108,10 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .or(waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), None, tokens::create))
         .unify()
         .or(waiting(api, at(collection).map(without_body).untuple_one(), None, tokens::collection))
+        .unify()
+        .or(waiting(api, warp::patch().and(at(token)).and(warp::body::bytes()), None, tokens::item))
+        .unify()
+        .or(waiting(api, warp::post().and(at(rotation)).and(warp::body::bytes()), None, tokens::item))
         .unify()
         .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
         .unify()
@@ -269,7 +272,12 @@ mod tests {
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),
             ("POST", "/api/security/tokens"),
+            ("GET", "/api/security/tokens/107484341630693"),
+            ("PATCH", "/api/security/tokens/107484341630693"),
             ("DELETE", "/api/security/tokens/107484341630693"),
+            ("POST", "/api/security/tokens/107484341630693/rotate"),
+            ("POST", "/api/security/tokens/107484341630693/disable"),
+            ("POST", "/api/security/tokens/107484341630693/enable"),
             ("GET", "/api/user/session/availableRoles"),
             ("GET", "/api/user/authorization/for?permission=x"),
             ("GET", "/nothing"),

@@ -20,4 +20,6 @@ mod look_up;
 mod policies;
 mod reload;
 mod reload_busy;
+mod tokens;
+mod tokens_list;
 mod world;

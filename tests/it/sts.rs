@@ -4,6 +4,8 @@ mod world;
 mod page;
 mod help;
 mod service_token;
+mod lifecycle;
+mod choosing;
 mod context;
 mod settings;
 mod tls;

@@ -96,20 +96,24 @@ impl Client {
         body: Option<&Value>,
         printer: &mut Printer<'_>,
     ) -> Result<Answer, Failure> {
-        let answer = self.send(method, path, body, printer).map_err(|error| Failure::Response {
+        self.ask(method, path, body, printer)?.success()
+    }
+
+    /// The same; an answer that is no success is an answer, too.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub(crate) fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        printer: &mut Printer<'_>,
+    ) -> Result<Answer, Failure> {
+        self.send(method, path, body, printer).map_err(|error| Failure::Response {
             text: format!("no answer from {}: {error}", without_password(&self.connection.base)),
             body: None,
-        })?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status_line();
-        let (text, body) = match answer.error_body() {
-            Some(body) => (status, Some(body)),
-            None if answer.body.is_empty() => (status, None),
-            None => (format!("{status} ({NOT_JSON})"), None),
-        };
-        Err(Failure::Response { text, body })
+        })
     }
 
     fn refused_connection(&self, base: &str, answer: &Answer) -> Failure {
@@ -149,13 +153,30 @@ impl Client {
         let answer = self.http.send(method, &uri, token, body.map(compact_json))?;
         if self.trace {
             let (status, size) = (status_line(answer.status), answer.body.len());
-            printer.remark(&format!("< {status} ({}, {size} bytes)", answer.content_type));
+            printer.remark(&format!("< {status} ({}, {size} bytes)", answer.content_type()));
         }
         Ok(answer)
     }
 }
 
 impl Answer {
+    /// The answer, if it is a success.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn success(self) -> Result<Self, Failure> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let status = self.status_line();
+        let (text, body) = match self.error_body() {
+            Some(body) => (status, Some(body)),
+            None if self.body.is_empty() => (status, None),
+            None => (format!("{status} ({NOT_JSON})"), None),
+        };
+        Err(Failure::Response { text, body })
+    }
+
     /// The same for the answer to a request: a failure of that request.
     ///
     /// # Errors

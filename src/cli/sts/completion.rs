@@ -46,6 +46,7 @@ fn describe_flag(flag: &'static Flag, with_descriptions: bool) -> clap::Arg {
         Kind::Choice(words) => {
             arg.action(clap::ArgAction::Set).value_parser(clap::builder::PossibleValuesParser::new(words))
         }
-        Kind::Text | Kind::File | Kind::List | Kind::Int | Kind::Date => arg.action(clap::ArgAction::Set),
+        Kind::Text | Kind::File | Kind::List | Kind::Int => arg.action(clap::ArgAction::Set),
+        Kind::Date | Kind::Duration | Kind::Moment => arg.action(clap::ArgAction::Set),
     }
 }

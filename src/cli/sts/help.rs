@@ -7,24 +7,44 @@ use super::version::MINIMUM;
 
 /// Names in the list of commands are padded to at least this width.
 const NAME_WIDTH_MIN: usize = 11;
+/// What stands above the commands that the original lacks.
+const FURTHER: &str = "Further Commands (servers of rolegate):";
 /// The spaces between a flag and what it is for.
 const GAP: &str = "   ";
 
-/// The whole help of a command.
+/// The help of a command, of a noun as the original has it: with the commands that it knows itself.
 pub(crate) fn help(called: &Called) -> String {
+    let Called { path, command } = called;
+    if command.children.is_empty() {
+        full_help(called)
+    } else {
+        about(called, &group_usage(path, command, ""))
+    }
+}
+
+/// The whole help of a command.
+pub(crate) fn full_help(called: &Called) -> String {
+    about(called, &usage(called))
+}
+
+fn about(called: &Called, usage: &str) -> String {
     let mut sections = vec![called.command.long.to_owned()];
-    if called.command.action.asks_server() {
+    if called.command.is_further {
+        sections.push("Works with servers of rolegate.".to_owned());
+    } else if called.command.action.asks_server() {
         sections.push(format!("Works with servers of version {MINIMUM} and later."));
     }
-    sections.push(usage(called));
+    sections.push(usage.to_owned());
     sections.join("\n\n")
 }
 
-/// How a command is called: the help without the words about it.
+/// How a command is called: the whole help without the words about it.
 pub(crate) fn usage(called: &Called) -> String {
     let Called { path, command } = called;
     if !command.children.is_empty() {
-        return group_usage(path, command);
+        let further = command_lines(command, true);
+        let further = if further.is_empty() { further } else { format!("\n{FURTHER}\n{further}") };
+        return group_usage(path, command, &further);
     }
     let mut sections = vec![format!("Usage:\n  {}", call_line(path, command))];
     if !command.examples.is_empty() {
@@ -41,15 +61,20 @@ pub(crate) fn usage(called: &Called) -> String {
     sections.join("\n\n") + "\n"
 }
 
-fn group_usage(path: &str, command: &Command) -> String {
+fn group_usage(path: &str, command: &Command, further: &str) -> String {
+    format!(
+        "Usage:\n  {path} [command]\n\nAvailable Commands:\n{}{further}\n\
+         Use \"{path} [command] --help\" for more information about a command.\n",
+        command_lines(command, false)
+    )
+}
+
+/// The commands below, with what each is for.
+fn command_lines(command: &Command, are_further: bool) -> String {
     let longest = command.children.iter().map(|child| child.name.len()).max().unwrap_or_default();
     let width = longest.max(NAME_WIDTH_MIN);
-    let mut text = format!("Usage:\n  {path} [command]\n\nAvailable Commands:\n");
-    for child in command.children {
-        text.push_str(&format!("  {:width$} {}\n", child.name, child.short));
-    }
-    text.push_str(&format!("\nUse \"{path} [command] --help\" for more information about a command.\n"));
-    text
+    let children = command.children.iter().filter(|child| child.is_further == are_further);
+    children.map(|child| format!("  {:width$} {}\n", child.name, child.short)).collect()
 }
 
 /// The command with what it needs: a flag's value is written as its name in capitals.

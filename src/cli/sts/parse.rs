@@ -3,8 +3,9 @@
 
 use super::spec::{Command, Flag, Kind, Need};
 use super::tree::GLOBAL;
-use super::value::{Value, read_value};
+use super::value::{Moment, Value, read_value};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The most arguments that are looked at.
 pub(crate) const ARGUMENTS_MAX: usize = 10_000;
@@ -68,9 +69,9 @@ pub(crate) fn read(called: Called, args: Vec<String>) -> Result<Invocation, Flag
 impl Invocation {
     /// The text of a flag that was given.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match self.values.get(name)? {
-            Value::Text(text) => Some(text),
-            Value::List(_) | Value::Switch(_) | Value::Count(_) | Value::Int(_) | Value::Date(_) => None,
+        match self.values.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
         }
     }
 
@@ -97,17 +98,33 @@ impl Invocation {
 
     /// The number of a flag that was given.
     pub(crate) fn int(&self, name: &str) -> Option<i64> {
-        match self.values.get(name)? {
-            Value::Int(number) => Some(*number),
-            Value::Text(_) | Value::List(_) | Value::Switch(_) | Value::Count(_) | Value::Date(_) => None,
+        match self.values.get(name) {
+            Some(Value::Int(number)) => Some(*number),
+            _ => None,
         }
     }
 
     /// The date of a flag that was given; the year 1 means none.
     pub(crate) fn date(&self, name: &str) -> Option<jiff::civil::Date> {
-        match self.values.get(name)? {
-            Value::Date(date) => *date,
-            Value::Text(_) | Value::List(_) | Value::Switch(_) | Value::Count(_) | Value::Int(_) => None,
+        match self.values.get(name) {
+            Some(Value::Date(date)) => *date,
+            _ => None,
+        }
+    }
+
+    /// The length of time of a flag that was given.
+    pub(crate) fn duration(&self, name: &str) -> Option<Duration> {
+        match self.values.get(name) {
+            Some(Value::Duration(duration)) => Some(*duration),
+            _ => None,
+        }
+    }
+
+    /// The moment of a flag that was given.
+    pub(crate) fn moment(&self, name: &str) -> Option<Moment> {
+        match self.values.get(name) {
+            Some(Value::Moment(moment)) => Some(*moment),
+            _ => None,
         }
     }
 

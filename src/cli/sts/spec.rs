@@ -24,6 +24,8 @@ pub(crate) struct Command {
     pub(crate) children: &'static [Command],
     /// What it does.
     pub(crate) action: Action,
+    /// Whether the original lacks it. The help of its noun is the original's to the letter, and leaves it out.
+    pub(crate) is_further: bool,
 }
 
 /// What a command does.
@@ -41,6 +43,16 @@ pub(crate) enum Action {
     TokenList,
     /// `service-token delete`
     TokenDelete,
+    /// `service-token describe`
+    TokenDescribe,
+    /// `service-token disable`
+    TokenDisable,
+    /// `service-token enable`
+    TokenEnable,
+    /// `service-token rotate`
+    TokenRotate,
+    /// `service-token update`
+    TokenUpdate,
     /// `context save`
     ContextSave,
     /// `context list`
@@ -95,6 +107,10 @@ pub(crate) enum Kind {
     Int,
     /// A calendar date.
     Date,
+    /// A length of time.
+    Duration,
+    /// A calendar date, or how far away a moment is.
+    Moment,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -113,7 +129,18 @@ pub(crate) enum Need {
 impl Action {
     /// Whether it needs a server, of a version that will do.
     pub(crate) const fn asks_server(self) -> bool {
-        matches!(self, Self::TokenCreate | Self::TokenList | Self::TokenDelete | Self::SessionRoles)
+        matches!(
+            self,
+            Self::TokenCreate
+                | Self::TokenList
+                | Self::TokenDelete
+                | Self::TokenDescribe
+                | Self::TokenDisable
+                | Self::TokenEnable
+                | Self::TokenRotate
+                | Self::TokenUpdate
+                | Self::SessionRoles
+        )
     }
 }
 
@@ -151,7 +178,8 @@ impl Flag {
             Kind::Switch => "",
             Kind::Count => "count",
             Kind::Int => "int",
-            Kind::Date => "time",
+            Kind::Date | Kind::Moment => "time",
+            Kind::Duration => "duration",
             Kind::Choice(_) => "enum",
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Surroundings {
     vars: BTreeMap<OsString, OsString>,
     /// The width of the terminal that standard output is; `None` when it is none.
     pub(crate) stdout_columns: Option<usize>,
+    /// What time it is.
+    pub(crate) now: jiff::Timestamp,
 }
 
 impl Surroundings {
@@ -21,7 +23,7 @@ impl Surroundings {
         let stdout_columns = std::io::stdout().is_terminal().then(|| {
             terminal_size::terminal_size().map_or(COLUMNS_DEFAULT, |(width, _)| usize::from(width.0))
         });
-        Self { vars: std::env::vars_os().collect(), stdout_columns }
+        Self { vars: std::env::vars_os().collect(), stdout_columns, now: jiff::Timestamp::now() }
     }
 
     /// A variable's text; an empty one counts as not set.
@@ -45,6 +47,6 @@ impl Surroundings {
     #[cfg(test)]
     pub(crate) fn of_vars(vars: &[(&str, &str)]) -> Self {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        Self { vars: vars.collect(), stdout_columns: None }
+        Self { vars: vars.collect(), stdout_columns: None, now: jiff::Timestamp::UNIX_EPOCH }
     }
 }

@@ -1,5 +1,7 @@
 //! The commands of `sts`.
 
+mod service_token;
+
 use super::spec::{Action, Command, Flag, Kind, Need};
 use clap_complete::Shell;
 
@@ -52,6 +54,7 @@ const LEAF: Command = Command {
     flags: &[],
     children: &[],
     action: Action::Group,
+    is_further: false,
 };
 
 /// The program.
@@ -69,7 +72,7 @@ pub(crate) static ROOT: Command = Command {
             action: Action::Help,
             ..LEAF
         },
-        SERVICE_TOKEN_NOUN,
+        service_token::NOUN,
         Command {
             name: "user-session",
             short: "Ask about your own session",
@@ -90,65 +93,6 @@ pub(crate) static ROOT: Command = Command {
             short: "Show the version of this program",
             long: "Show the version of this program. The server is not asked.",
             action: Action::Version,
-            ..LEAF
-        },
-    ],
-    ..LEAF
-};
-
-const SERVICE_TOKEN_NOUN: Command = Command {
-    name: "service-token",
-    short: "Manage service tokens",
-    long: "Manage service tokens.",
-    children: &[
-        Command {
-            name: "create",
-            short: "Create a service token",
-            long: "Create a service token. The token is shown once, and cannot be seen again.",
-            examples: &[
-                (
-                    "a token for a CI server",
-                    "sts service-token create --name ci --roles stackstate-power-user",
-                ),
-                (
-                    "a token that ends with the year",
-                    "sts service-token create --name exporter --roles reader --expiration 2030-12-31",
-                ),
-            ],
-            flags: &[
-                Flag::new(
-                    "dedicatedSubject",
-                    Kind::Text,
-                    "subject that is made for this token and removed with it",
-                ),
-                Flag::new("expiration", Kind::Date, "date on which the token expires (yyyy-MM-dd, UTC)"),
-                Flag::new("name", Kind::Text, "name of the service token").letter('n').needed(Need::Required),
-                Flag::new("roles", Kind::List, "roles of the service token").needed(Need::Required),
-                VERSION,
-            ],
-            action: Action::TokenCreate,
-            ..LEAF
-        },
-        Command {
-            name: "delete",
-            short: "Delete a service token",
-            long: "Delete a service token. It is refused from then on.",
-            operands: Some("{ ID | --id ID }"),
-            examples: &[
-                ("by the id that the list shows", "sts service-token delete 107484341630693"),
-                ("the same", "sts service-token delete --id 107484341630693"),
-            ],
-            flags: &[Flag::new("id", Kind::Int, "id of the service token").letter('i'), VERSION],
-            action: Action::TokenDelete,
-            ..LEAF
-        },
-        Command {
-            name: "list",
-            short: "List service tokens",
-            long: "List service tokens. The tokens themselves are not shown.",
-            examples: &[("for scripts", "sts service-token list -o json")],
-            flags: &[VERSION],
-            action: Action::TokenList,
             ..LEAF
         },
     ],

@@ -1,6 +1,11 @@
 //! The values of flags, read as the original reads them.
 
 use super::spec::Kind;
+use crate::config::{DURATION_MAX, parse_duration};
+use std::time::Duration;
+
+/// The shortest duration that a flag takes.
+const DURATION_MIN: Duration = Duration::from_secs(1);
 
 /// A flag's value. It may be a secret, and so has no `Debug`.
 #[derive(Clone, PartialEq)]
@@ -17,6 +22,19 @@ pub(crate) enum Value {
     Int(i64),
     /// A date, or the one that stands for none.
     Date(Option<jiff::civil::Date>),
+    /// A length of time.
+    Duration(Duration),
+    /// A moment.
+    Moment(Moment),
+}
+
+/// A moment as it is written. Whether a distance leads forward or back is for its flag to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The beginning of a day, in UTC.
+    Date(jiff::civil::Date),
+    /// As far from now.
+    Distance(Duration),
 }
 
 /// Reads the value of a flag of this kind.
@@ -35,6 +53,8 @@ pub(crate) fn read_value(kind: Kind, text: &str) -> Result<Value, String> {
         Kind::Count => text.parse().map(Value::Count).map_err(|_| "must be a number".to_owned()),
         Kind::Int => read_int(text).map(Value::Int),
         Kind::Date => read_date(text).map(Value::Date),
+        Kind::Duration => read_duration(text).map(Value::Duration),
+        Kind::Moment => read_moment(text).map(Value::Moment),
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) => Err(format!("must be one of {}", words.join(", "))),
     }
@@ -81,6 +101,18 @@ fn read_date(text: &str) -> Result<Option<jiff::civil::Date>, String> {
     let date = shaped.then(|| text.parse::<jiff::civil::Date>().ok()).flatten();
     let date = date.ok_or_else(|| "must be a date such as 2030-12-31".to_owned())?;
     Ok((date != jiff::civil::date(1, 1, 1)).then_some(date))
+}
+
+fn read_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text, &(DURATION_MIN..=DURATION_MAX)).map_err(|error| error.to_string())
+}
+
+fn read_moment(text: &str) -> Result<Moment, String> {
+    if let Ok(Some(date)) = read_date(text) {
+        return Ok(Moment::Date(date));
+    }
+    let distance = read_duration(text).map(Moment::Distance);
+    distance.map_err(|_| "must be a date such as 2030-12-31, or a duration such as 30d".to_owned())
 }
 
 /// One line of comma-separated values, with quotes around those that hold commas or quotes.
@@ -163,6 +195,18 @@ mod tests {
         }
         for text in [r#"a"b"#, r#""a"#, r#""a"b"#] {
             assert!(read_list(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_dates_or_distances() {
+        let (day, thirty_days) = (jiff::civil::date(2030, 12, 31), Duration::from_secs(30 * 86_400));
+        assert_eq!(read_moment("2030-12-31"), Ok(Moment::Date(day)));
+        assert_eq!(read_moment("30d"), Ok(Moment::Distance(thirty_days)));
+        assert_eq!(read_duration("1s"), Ok(DURATION_MIN));
+        assert_eq!(read_duration("3650d"), Ok(DURATION_MAX));
+        for text in ["", "30", "-30d", "0s", "999ms", "3651d", "1M", "2030-13-01", "0001-01-01", "soon"] {
+            assert!(read_moment(text).is_err() && read_duration(text).is_err(), "{text}");
         }
     }
 

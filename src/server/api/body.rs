@@ -4,6 +4,7 @@ use super::super::reply::Failure;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
+use std::time::Duration;
 
 /// The most keys of one object: looking for a second one of each costs their square.
 const FIELDS_MAX: usize = 64;
@@ -38,11 +39,63 @@ impl Fields {
         }
     }
 
+    /// A text that is not taken away by `null`, or that is not there.
+    pub(super) fn firm_text(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.firm(name, "a string")?;
+        self.text(name)
+    }
+
+    /// Texts that are not taken away by `null`, or that are not there.
+    pub(super) fn firm_texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Failure> {
+        self.firm(name, "an array of strings")?;
+        self.texts(name)
+    }
+
+    /// Whether a field is there. `null` is a value of its own here.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    pub(super) fn switch(&mut self, name: &str) -> Result<bool, Failure> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(is_on)) => Ok(is_on),
+            Some(other) => Err(wrong_type(name, &other, "a boolean")),
+        }
+    }
+
+    /// Refuses fields other than these, so that none is passed over which somebody relies on.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), Failure> {
+        let Some((key, _)) = self.0.iter().find(|(key, _)| !known.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let (shown, known): (String, _) = (key.chars().take(KEY_SHOWN_CHARS).collect(), known.join("`, `"));
+        Err(Failure::bad_request(format!(
+            "the request body has `{shown}`, but this route knows only `{known}`"
+        )))
+    }
+
+    fn firm(&self, name: &str, expected: &str) -> Result<(), Failure> {
+        match self.0.iter().find(|(key, value)| key == name && value.is_null()) {
+            Some((_, null)) => Err(wrong_type(name, null, expected)),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn integer(&mut self, name: &str) -> Result<Option<i64>, Failure> {
         let Some(value) = self.take(name) else { return Ok(None) };
         match value.as_i64() {
             Some(integer) => Ok(Some(integer)),
             None => Err(wrong_type(name, &value, "milliseconds since 1970 as an integer of 64 bits")),
+        }
+    }
+
+    /// A length of time, in milliseconds.
+    pub(super) fn duration(&mut self, name: &str) -> Result<Option<Duration>, Failure> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.as_u64() {
+            Some(millis) => Ok(Some(Duration::from_millis(millis))),
+            None => Err(wrong_type(name, &value, "milliseconds as an integer of 0 or more")),
         }
     }
 
@@ -129,14 +182,39 @@ mod tests {
     }
 
     #[test]
+    fn null_takes_away_what_may_go_and_nothing_else() {
+        let mut fields = Fields::read(br#"{"gone":null,"name":null,"roles":null,"on":true,"ms":5}"#).unwrap();
+        assert!(fields.has("gone") && !fields.has("absent"));
+        assert_eq!(fields.text("gone").unwrap(), None);
+        let told = [refusal(fields.firm_text("name")), refusal(fields.firm_texts("roles"))];
+        insta::assert_snapshot!(told.join("\n"), @r"
+        the request body has null in `name`, but it takes a string
+        the request body has null in `roles`, but it takes an array of strings
+        ");
+        assert_eq!((fields.firm_text("absent").unwrap(), fields.firm_texts("absent").unwrap()), (None, None));
+        assert_eq!((fields.switch("on").unwrap(), fields.switch("absent").unwrap()), (true, false));
+        assert_eq!(fields.duration("ms").unwrap(), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn fields_that_a_route_does_not_know_are_told() {
+        let fields = Fields::read(br#"{"name":"n","expiration":5}"#).unwrap();
+        assert!(fields.only(&["name", "expiration"]).is_ok());
+        insta::assert_snapshot!(refusal(fields.only(&["name", "expiryDate"])), @"the request body has `expiration`, but this route knows only `name`, `expiryDate`");
+    }
+
+    #[test]
     fn wrong_types_are_told_with_their_place() {
-        let fields = || Fields::read(br#"{"name":5,"at":1.5,"to":"x","roles":["a",null],"all":{}}"#).unwrap();
+        let text = br#"{"name":5,"at":1.5,"to":"x","roles":["a",null],"all":{},"on":1,"grace":-1}"#;
+        let fields = || Fields::read(text).unwrap();
         let told = [
             refusal(fields().text("name")),
             refusal(fields().integer("at")),
             refusal(fields().integer("to")),
             refusal(fields().texts("roles")),
             refusal(fields().texts("all")),
+            refusal(fields().switch("on")),
+            refusal(fields().duration("grace")),
         ];
         insta::assert_snapshot!(told.join("\n"), @r"
         the request body has a number in `name`, but it takes a string
@@ -144,6 +222,8 @@ mod tests {
         the request body has a string in `to`, but it takes milliseconds since 1970 as an integer of 64 bits
         the request body has null in `roles[1]`, but it takes a string
         the request body has an object in `all`, but it takes an array of strings
+        the request body has a number in `on`, but it takes a boolean
+        the request body has a number in `grace`, but it takes milliseconds as an integer of 0 or more
         ");
     }
 

@@ -111,8 +111,9 @@ fn created_token_works_until_it_is_deleted() {
     let created = api.create(&json!({"name": "ci", "roles": ["stackstate-guest"]}));
     assert_eq!((created.status, created.header("content-type")), (200, Some("application/json")));
     let body = created.json();
-    assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["name", "token"]);
+    assert_eq!(body.as_object().unwrap().keys().collect::<Vec<_>>(), ["id", "name", "token"]);
     let token = api.token_of(&body);
+    assert_eq!(body["id"], token.id.get());
     assert_eq!(api.world.get("/api/server/status", Some(&token)).status, 200);
 
     let path = format!("{TOKENS}/{}", token.id);
@@ -309,7 +310,11 @@ fn methods_that_a_route_has_not_are_405_with_those_that_it_has() {
         ("PUT", TOKENS, "GET, HEAD, POST"),
         ("DELETE", TOKENS, "GET, HEAD, POST"),
         ("OPTIONS", TOKENS, "GET, HEAD, POST"),
-        ("GET", "/api/security/tokens/107484341630693", "DELETE"),
+        ("PUT", "/api/security/tokens/107484341630693", "GET, HEAD, PATCH, DELETE"),
+        ("POST", "/api/security/tokens/107484341630693", "GET, HEAD, PATCH, DELETE"),
+        ("GET", "/api/security/tokens/107484341630693/rotate", "POST"),
+        ("PATCH", "/api/security/tokens/107484341630693/disable", "POST"),
+        ("DELETE", "/api/security/tokens/107484341630693/enable", "POST"),
         ("POST", "/api/server/info", "GET, HEAD"),
         ("POST", "/api/server/status", "GET, HEAD"),
         ("DELETE", "/health", "GET, HEAD"),
@@ -325,11 +330,20 @@ fn methods_that_a_route_has_not_are_405_with_those_that_it_has() {
 #[test]
 fn permitted_paths_without_a_route_are_404() {
     let api = Api::start();
-    for path in
-        ["/", "/api", "/api/node", "/admin/clear", "/api/server/info/", "/api/security/tokens/", "/health/"]
-    {
+    for path in [
+        "/",
+        "/api",
+        "/api/node",
+        "/admin/clear",
+        "/api/server/info/",
+        "/api/security/tokens/",
+        "/api/security/tokens/107484341630693/",
+        "/api/security/tokens/107484341630693/forget",
+        "/api/security/tokens/107484341630693/rotate/",
+        "/health/",
+    ] {
         let response = api.world.get(path, Some(&api.everything));
-        let expected = if path == "/api/security/tokens/" { 405 } else { 404 };
+        let expected = if path == "/api/security/tokens/" { 400 } else { 404 };
         assert_eq!(response.status, expected, "{path}");
         assert_eq!(response.header("content-type"), Some("application/json"));
     }

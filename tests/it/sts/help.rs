@@ -22,13 +22,26 @@ fn help_of_the_program() {
 
 #[test]
 fn help_of_the_nouns() {
-    let nouns = ["completion", "context", "service-token", "user-session"];
-    let texts: Vec<String> = nouns.iter().map(|noun| help(noun)).collect();
+    let nouns = ["completion", "context", "user-session"];
+    let mut texts: Vec<String> = nouns.iter().map(|noun| help(noun)).collect();
     for (noun, text) in nouns.iter().zip(&texts) {
         let bare = Sts::of(noun).arg("-o").arg("json").run();
         assert_eq!((bare.code, &bare.stdout), (0, text), "a noun alone is a question for its help");
     }
+    texts.insert(2, Sts::of("help service-token").run().stdout);
     insta::assert_snapshot!(texts.join("\n=====\n\n"));
+}
+
+#[test]
+fn further_commands_of_service_tokens_are_told_beside_the_page_of_the_original() {
+    let to_the_letter = Sts::of("service-token --help").run().stdout;
+    let whole = Sts::of("help service-token").run().stdout;
+    assert_eq!(Sts::of("service-token").run().stdout, whole);
+    for name in ["describe", "disable", "enable", "rotate", "update"] {
+        assert!(whole.contains(&format!("  {name} ")) && !to_the_letter.contains(name), "{name}");
+    }
+    let wrong = Sts::of("service-token revolve").run();
+    assert!(whole.ends_with(&wrong.stdout), "{}", wrong.shown());
 }
 
 #[test]
@@ -37,6 +50,11 @@ fn help_of_the_commands() {
         "service-token_create",
         "service-token_delete",
         "service-token_list",
+        "service-token_describe",
+        "service-token_disable",
+        "service-token_enable",
+        "service-token_rotate",
+        "service-token_update",
         "context_delete",
         "context_list",
         "context_save",
@@ -69,9 +87,17 @@ fn completions_know_every_command() {
     for shell in ["bash", "fish", "powershell", "zsh"] {
         let outcome = Sts::of(&format!("completion {shell}")).run();
         assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{shell}");
-        for word in
-            ["service-token", "context", "validate", "delete", "user-session", "roles", "service-token-file"]
-        {
+        for word in [
+            "service-token",
+            "context",
+            "validate",
+            "delete",
+            "user-session",
+            "roles",
+            "service-token-file",
+            "rotate",
+            "unused-since",
+        ] {
             assert!(outcome.stdout.contains(word), "{shell}: {word}");
         }
         assert!(!outcome.stdout.contains("\u{1b}["), "{shell}");

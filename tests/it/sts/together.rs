@@ -194,3 +194,93 @@ fn permission_to_grant_any_role_lets_a_token_grant_what_it_does_not_have() {
     insta::assert_snapshot!(refused("token-granter"), @"the token of the request does not have what it would hand on: the permission `grant-any-role`, which has no routes; grant less, or use a token that holds the permission `grant-any-role`");
     insta::assert_snapshot!(refused("stackstate-power-user"), @"the token of the request does not have what it would hand on: `GET /api/anomalies/export`, `GET /api/components/{component}/streams/latest`, `GET /api/eventSources`, `GET /api/eventTags`, `GET /api/eventTypes`, `POST /api/events`, `GET /api/events/{event}`, `POST /api/export`, `POST /api/import`, `GET /api/monitors` and 41 more; grant less, or use a token that holds the permission `grant-any-role`");
 }
+
+/// The program's words about one token, with ids, secrets and times taken out.
+fn lines(outcome: &Outcome, id: &str) -> String {
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{}", outcome.shown());
+    let text = outcome.stdout.replace(id, "[id]");
+    let line = |line: &str| {
+        let words = line.split(' ').map(|word| match word {
+            word if word.starts_with("svctok-") => "[token]",
+            word if word.len() == 10 && word.starts_with("20") && word.as_bytes().get(4) == Some(&b'-') => {
+                "[day]"
+            }
+            word if word.len() == 8 && word.as_bytes().get(2) == Some(&b':') => "[time]",
+            word if word.len() == 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit()) => "[digest]",
+            word => word,
+        });
+        format!("{}\n", words.collect::<Vec<_>>().join(" ").trim_end())
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn token_lives_from_creation_to_deletion() {
+    let server = Rolegate::serve();
+    let created = server
+        .sts("service-token create -n ci --roles stackstate-guest --expiration 2100-12-31 --unique -o json")
+        .args("--description nightly")
+        .run();
+    let created = json(&created)["service-token"].clone();
+    let (id, first) = (created["id"].to_string(), created["token"].as_str().unwrap().to_owned());
+    let run = |words: &str| server.sts(&words.replace("ID", &id)).run();
+    let code = |token: &str| server.sts_with("user-session roles", token).run().code;
+    let rotated = |words: &str| {
+        let told = json(&run(&format!("service-token rotate ID {words} -o json")))["service-token"].clone();
+        (told["token"].as_str().unwrap().to_owned(), told)
+    };
+
+    let mut story = lines(&run("service-token describe ID"), &id);
+    let (second, told) = rotated("--grace 10m");
+    assert_eq!((code(&first), code(&second)), (0, 0), "both live");
+    assert!(told["formerExpiration"].is_i64() && told["id"] == created["id"]);
+    story += &lines(&run("service-token describe --id ID"), &id);
+    let (third, told) = rotated("");
+    assert_eq!([&first, &second, &third].map(|token| code(token)), [4, 4, 0]);
+    assert!(told.get("formerExpiration").is_none());
+    story += &lines(&run("service-token rotate ID --grace 1h"), &id);
+
+    story += &lines(&run("service-token disable ID"), &id);
+    assert_eq!(code(&third), 4);
+    story += &lines(&run("service-token list --name ci"), &id);
+    story += &lines(&run("service-token enable ID"), &id);
+    assert_eq!(code(&third), 0);
+    story += &lines(
+        &run("service-token update ID -n cd --roles stackstate-admin --no-expiration --no-description"),
+        &id,
+    );
+    let told = json(&run("service-token describe ID -o json"))["service-token"].clone();
+    assert_eq!((&told["name"], &told["roles"]), (&"cd".into(), &serde_json::json!(["stackstate-admin"])));
+    assert!(told.get("expiration").is_none() && told.get("description").is_none());
+    story += &lines(&run("service-token delete ID"), &id);
+    assert_eq!(code(&third), 4);
+    insta::assert_snapshot!(story);
+    let gone = run("service-token describe ID");
+    assert_eq!(gone.code, 3);
+    assert!(gone.stderr.contains(&format!("no service token has the id {id}")), "{}", gone.stderr);
+}
+
+#[test]
+fn list_chooses_sorts_and_turns_pages() {
+    let server = Rolegate::serve();
+    for (name, more) in [("ci-1", ""), ("ci-2", "--expiration 2100-12-31"), ("exporter", "")] {
+        let words = format!("service-token create -n {name} --roles stackstate-guest {more}");
+        assert_eq!(server.sts(&words).run().code, 0);
+    }
+    let names = |words: &str| {
+        let listed = json(&server.sts(&format!("service-token list -o json {words}")).run());
+        let names = listed["service-tokens"].as_array().unwrap().iter().map(|token| token["name"].clone());
+        names.map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("--name ci-*"), ["ci-1", "ci-2"]);
+    assert_eq!(names("--name ci-* --sort -name"), ["ci-2", "ci-1"]);
+    assert_eq!(names("--sort created --limit 2"), ["bootstrap", "ci-1"]);
+    assert_eq!(names("--role stackstate-admin"), ["bootstrap"]);
+    assert_eq!(names("--expires-before 2101-01-01 --name ci-*"), ["ci-2"]);
+    assert_eq!(names("--expires-before 2100-12-31 --name ci-*"), [""; 0], "the date itself is not before it");
+    assert_eq!(names("--unused-since 1s --role stackstate-power-user"), [""; 0]);
+    assert_eq!(names("--unused-since 2000-01-01"), [""; 0]);
+    let unknown = server.sts("service-token list --role a,b").run();
+    assert_eq!(unknown.code, 3);
+    assert!(unknown.stderr.contains("`role`: a role''s name consists of"), "{}", unknown.stderr);
+}

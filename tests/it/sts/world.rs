@@ -64,7 +64,7 @@ pub(super) struct Reply {
     status: &'static str,
     content_type: Option<&'static str>,
     body: Vec<u8>,
-    header: Option<(&'static str, &'static str)>,
+    headers: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Default)]
@@ -272,7 +272,7 @@ impl Reply {
 
     /// Any answer.
     pub(super) fn new(status: &'static str, content_type: Option<&'static str>, body: &[u8]) -> Self {
-        Self { status, content_type, body: body.to_vec(), header: None }
+        Self { status, content_type, body: body.to_vec(), headers: Vec::new() }
     }
 
     /// An answer that need not be HTTP.
@@ -286,8 +286,9 @@ impl Reply {
     }
 
     /// The same with a header field.
-    pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub(super) fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 
@@ -328,7 +329,7 @@ fn answer<S: Read + Write>(stream: S, state: &Mutex<State>) -> std::io::Result<(
     if let Some(content_type) = reply.content_type {
         head.push_str(&format!("Content-Type: {content_type}\r\n"));
     }
-    if let Some((name, value)) = reply.header {
+    for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     if !reply.status.starts_with("204") {

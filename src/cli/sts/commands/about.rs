@@ -3,7 +3,7 @@
 use super::Run;
 use crate::cli::sts::completion;
 use crate::cli::sts::failure::Failure;
-use crate::cli::sts::help::help;
+use crate::cli::sts::help::full_help;
 use crate::cli::sts::parse::find;
 use crate::cli::sts::table::Table;
 use crate::cli::sts::tree::ROOT;
@@ -40,7 +40,7 @@ impl Run<'_, '_> {
             let topic = self.invocation.operands.join(" ");
             return Err(Failure::Arguments(format!("unknown help topic \"{topic}\"")));
         }
-        self.printer.text(&help(&called));
+        self.printer.text(&full_help(&called));
         Ok(())
     }
 
