@@ -9,6 +9,7 @@ mod watch;
 mod policy;
 mod audit;
 mod token;
+mod store;
 mod reload;
 mod shadow;
 mod serve;
@@ -22,6 +23,7 @@ use serve::ServeArguments;
 use settings::{ConfigArguments, Surroundings};
 use std::ffi::OsString;
 use std::io;
+use store::StoreCommand;
 use token::TokenCommand;
 
 /// Everything went as it should.
@@ -68,6 +70,9 @@ enum Command {
     /// Work on tokens
     #[command(subcommand, after_help = token::EXIT_CODES)]
     Token(TokenCommand),
+    /// Check and repair the file of tokens
+    #[command(subcommand, after_help = store::EXIT_CODES)]
+    Store(StoreCommand),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions {
@@ -135,6 +140,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
         Command::Audit(command) => audit::run(&command, surroundings, &mut console),
         Command::Policy(command) => policy::run(&command, surroundings, &mut console),
         Command::Token(command) => token::run(&command, surroundings, &mut console),
+        Command::Store(command) => store::run(&command, surroundings, &mut console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "rolegate", &mut script);

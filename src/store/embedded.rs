@@ -12,6 +12,7 @@ mod takeover;
 mod look;
 mod raw;
 mod findings;
+mod entry;
 mod survey;
 mod repair;
 mod pages;

@@ -8,6 +8,7 @@ mod policy_test;
 mod reload;
 #[cfg(unix)]
 mod shadow;
+mod store;
 mod token_scan;
 
 use std::ffi::OsStr;
@@ -50,10 +51,15 @@ impl Run {
         self
     }
 
-    fn told(mut self) -> Told {
+    fn told(self) -> Told {
+        self.told_with_folder().0
+    }
+
+    /// What came of it, and the folder as it was left.
+    fn told_with_folder(mut self) -> (Told, tempfile::TempDir) {
         let Output { status, stdout, stderr } = self.command.output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Told { code: status.code(), out: text(stdout), err: text(stderr) }
+        (Told { code: status.code(), out: text(stdout), err: text(stderr) }, self.folder)
     }
 
     /// Everything that came of it, as one text.

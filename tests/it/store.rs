@@ -1,5 +1,10 @@
 //! One conformance suite for every store.
 
+#[cfg(feature = "embedded")]
+mod model;
+mod suite;
+mod walks;
+
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
 use rolegate::time::Timestamp;
@@ -81,17 +86,32 @@ fn conformance(store: &dyn Store) -> Result<(), StoreError> {
 
 #[test]
 fn memory_store_conforms() {
-    conformance(&MemoryStore::new()).unwrap();
+    let store = MemoryStore::new;
+    conformance(&store()).unwrap();
+    suite::digests(&store()).unwrap();
+    suite::names(&store()).unwrap();
+    suite::race_for_a_name(&store());
+    suite::uses(&store()).unwrap();
+    suite::pages(&store()).unwrap();
+    let store = store();
+    for record in suite::many() {
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
+    }
+    suite::limits(&store).unwrap();
+}
+
+#[test]
+fn walk_of_the_memory_store_meets_each_token_once_whatever_comes_and_goes() {
+    walks::check(&MemoryStore::new);
 }
 
 /// The embedded store, on disk.
 #[cfg(feature = "embedded")]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 mod embedded {
-    use super::{all, conformance, token};
+    use super::{all, conformance, suite, token, walks};
     use crate::process;
-    use proptest::prelude::*;
-    use rolegate::store::embedded::{EmbeddedStore, FILE_NAME};
+    use rolegate::store::embedded::{EmbeddedStore, FILE_NAME, check};
     use rolegate::store::memory::MemoryStore;
     use rolegate::store::page::{Order, OrderBy, PageQuery};
     use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError};
@@ -122,8 +142,29 @@ mod embedded {
 
     #[test]
     fn embedded_store_conforms() {
+        let folders: [_; 7] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let store = |at: usize| open(folders[at].path());
+        conformance(&store(0)).unwrap();
+        suite::digests(&store(1)).unwrap();
+        suite::names(&store(2)).unwrap();
+        suite::race_for_a_name(&store(3));
+        suite::uses(&store(4)).unwrap();
+        suite::pages(&store(5)).unwrap();
+        suite::limits(&EmbeddedStore::create(folders[6].path(), suite::many()).unwrap()).unwrap();
+        for (at, folder) in folders.iter().enumerate() {
+            let findings = check(folder.path(), &mut |_, _, _| {}).unwrap();
+            assert!(findings.is_whole(), "{at}: {:?}", findings.faults);
+        }
+    }
+
+    #[test]
+    fn walk_of_the_embedded_store_meets_each_token_once_whatever_comes_and_goes() {
         let folder = tempfile::tempdir().unwrap();
-        conformance(&open(folder.path())).unwrap();
+        let number = std::cell::Cell::new(0);
+        walks::check(&|| {
+            number.set(number.get() + 1);
+            open(&folder.path().join(number.get().to_string()))
+        });
     }
 
     #[test]
@@ -135,67 +176,6 @@ mod embedded {
         assert!(store.is_spent(&token(1, 1).digest).unwrap());
         assert_eq!(store.insert(&token(3, 1), Names::MayRepeat).unwrap(), Insertion::DigestSpent);
         assert_eq!(store.insert(&token(3, 4), Names::MayRepeat).unwrap(), Insertion::Inserted);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Insert(u64, u8),
-        Update(u64, u8),
-        Delete(u64, bool),
-        Reopen,
-    }
-
-    fn steps() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            8 => (0..6_u64, 0..6_u8).prop_map(|(id, digest)| Step::Insert(id, digest)),
-            3 => (0..6_u64, 0..6_u8).prop_map(|(id, digest)| Step::Update(id, digest)),
-            5 => (0..6_u64, any::<bool>()).prop_map(|(id, refuse)| Step::Delete(id, refuse)),
-            1 => (0..1_u8).prop_map(|_| Step::Reopen),
-        ]
-    }
-
-    fn after(refuse: bool) -> AfterDelete {
-        if refuse { AfterDelete::RefuseDigest } else { AfterDelete::ForgetDigest }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn embedded_store_does_what_the_memory_store_does(steps in proptest::collection::vec(steps(), 1..60)) {
-            let (folder, model) = (tempfile::tempdir().unwrap(), MemoryStore::new());
-            let mut store = Some(open(folder.path()));
-            for step in steps {
-                let real = store.as_ref().unwrap();
-                match step {
-                    Step::Insert(id, digest) => {
-                        let record = token(id, digest);
-                        prop_assert_eq!(real.insert(&record, Names::MayRepeat).unwrap(), model.insert(&record, Names::MayRepeat).unwrap());
-                    }
-                    Step::Update(id, digest) => {
-                        let mut record = token(id, digest);
-                        record.name.push_str(" renamed");
-                        let before = model.get(record.id).unwrap().unwrap_or_else(|| token(id, digest));
-                        let expected = model.update(&before, &record, Names::MayRepeat).unwrap();
-                        prop_assert_eq!(real.update(&before, &record, Names::MayRepeat).unwrap(), expected);
-                    }
-                    Step::Delete(id, refuse) => {
-                        let id = token(id, 0).id;
-                        let expected = model.delete(id, after(refuse)).unwrap();
-                        prop_assert_eq!(real.delete(id, after(refuse)).unwrap(), expected);
-                    }
-                    Step::Reopen => {
-                        drop(store.take());
-                        store = Some(open(folder.path()));
-                    }
-                }
-                let real = store.as_ref().unwrap();
-                prop_assert_eq!(all(real).unwrap(), all(&model).unwrap());
-                for digest in 0..6 {
-                    let digest = token(0, digest).digest;
-                    prop_assert_eq!(real.is_spent(&digest).unwrap(), model.is_spent(&digest).unwrap());
-                }
-            }
-        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -42,6 +43,10 @@ pub(super) struct ServeArguments {
     #[command(flatten)]
     config: ConfigArguments,
 }
+
+/// What to do about a store that is damaged.
+const DAMAGED_ADVICE: &str =
+    "`rolegate store check` tells what is wrong with it, and what a repair would lose";
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +92,14 @@ pub(super) fn run(arguments: &ServeArguments, surroundings: &Surroundings, conso
                 Failure::Config(errors) => errors.iter().for_each(|error| console.error(error)),
                 // These come with their label, and with the lines they are about.
                 Failure::Load(LoadError::Policy(errors)) => console.remark(errors),
-                other => console.error(other),
+                other => {
+                    console.error(&other);
+                    if let Failure::Store(StoreError::Corrupt { .. })
+                    | Failure::Open(OpenError::Store(StoreError::Corrupt { .. })) = other
+                    {
+                        console.remark(DAMAGED_ADVICE);
+                    }
+                }
             }
             FAILED
         }
@@ -139,6 +151,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
     let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
     let listener = listen(&config.listen).await?;
     let store = EmbeddedStore::open(&config.data_dir.value)?;
+    let kept = store.kept().map(Path::to_owned);
     let metrics = Arc::new(Metrics::new());
     let audit = open_audit(config, &metrics)?;
     let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
@@ -150,8 +163,7 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
 
     console.line(format_args!("rolegate {}", env!("CARGO_PKG_VERSION")));
     console.line(format_args!("policies   {} ({told})", names(&sources)));
-    let (folder, tokens) = (config.data_dir.value.display(), counted(engine.token_count(), "token"));
-    console.line(format_args!("store      {folder} ({tokens})"));
+    tell_store(&config.data_dir.value, engine.token_count(), kept, console);
     let (audit, mode) = (config.audit_file.value.display(), config.audit.mode.value);
     console.line(format_args!("audit      {audit} ({mode})"));
     if let Some(log) = &config.decision_log {
@@ -284,6 +296,13 @@ fn tell_undefined_roles(roles: &BTreeMap<RoleName, usize>, console: &mut Console
     }
     if roles.len() > TOLD {
         console.line(format_args!("tokens     and so are {} more roles", roles.len() - TOLD));
+    }
+}
+
+fn tell_store(folder: &Path, tokens: usize, kept: Option<PathBuf>, console: &mut Console<'_>) {
+    console.line(format_args!("store      {} ({})", folder.display(), counted(tokens, "token")));
+    if let Some(kept) = kept {
+        console.line(format_args!("           taken over from an older format; kept as {}", kept.display()));
     }
 }
 

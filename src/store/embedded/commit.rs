@@ -67,6 +67,8 @@ impl Tables<'_> {
             if self.digests.get(digest.as_bytes())?.is_some() {
                 return Ok(Outcome::DigestTaken);
             }
+        }
+        for digest in record.digests() {
             if self.spent.get(digest.as_bytes())?.is_some() {
                 return Ok(Outcome::DigestSpent);
             }

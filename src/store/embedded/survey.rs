@@ -1,15 +1,13 @@
 //! Everything of a store that can be read, compared with everything else: rows, digests, orders, uses and spent digests.
 
+use super::entry::{expected_of, holder_of, id_of, table_name, token_of};
 use super::findings::{Findings, LostToken, Remedy};
 use super::guarded::GuardedFile;
 use super::orders::{self, ORDERS};
 use super::place::{Place, guard};
 use super::raw::{BadPage, EachEntry, RawFile, RawTable};
-use super::{
-    DIGESTS, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_ORDERS, META, Opened, SPENT, TOKENS, USES, row, uses,
-};
+use super::{DIGESTS, FORMAT, FORMAT_KEY, FORMAT_WITHOUT_ORDERS, META, Opened, SPENT, TOKENS, USES, uses};
 use crate::store::StoreError;
-use crate::store::page::OrderBy;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::TableHandle as _;
 use std::collections::{BTreeMap, HashMap};
@@ -25,13 +23,13 @@ pub type Progress<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// Takes the key and the value of an entry, and what was found so far.
 type EachSurveyed<'a> = &'a mut dyn FnMut(&mut Survey, &[u8], &[u8]);
-/// Takes an entry that a table must have.
-type AddExpected<'a> = &'a mut dyn FnMut(&'static str, &[u8], &[u8]);
 
 /// A store that is looked at as a whole.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) findings: Findings,
+    /// Whether a page cannot be read.
+    has_bad_page: bool,
     /// Tokens with a row that can be read and must not be believed, in order.
     pub(super) left_out: Vec<u64>,
     tables: BTreeMap<String, RawTable>,
@@ -72,7 +70,7 @@ impl Survey {
     /// Looks at all of a file, and changes nothing.
     pub(super) fn of(place: &Place, file: File, progress: Progress<'_>) -> Result<Self, StoreError> {
         let again = file.try_clone().map_err(|source| place.io("open", source))?;
-        let mut findings = Findings::default();
+        let mut refusal = None;
         progress("pages", 0, 1);
         // What redb mends of a store that was not closed is mended in memory and goes with it.
         let opened = guard(place, || {
@@ -86,15 +84,26 @@ impl Survey {
                 (Some(opened), file)
             }
             Err(StoreError::Corrupt { what, .. }) => {
-                findings.add("file", what, Remedy::Mended);
+                refusal = Some(what);
                 let file = GuardedFile::held(again, None).map_err(|source| place.io("read", source))?;
                 (None, Arc::new(file))
             }
             Err(error) => return Err(error),
         };
-        let mut survey =
-            Self { findings, left_out: Vec::new(), tables: BTreeMap::new(), _opened: opened, file };
+        let findings = Findings::default();
+        let mut survey = Self {
+            findings,
+            has_bad_page: false,
+            left_out: Vec::new(),
+            tables: BTreeMap::new(),
+            _opened: opened,
+            file,
+        };
         survey.read(place, progress)?;
+        // Mostly it is a page that is told by itself.
+        if let Some(what) = refusal.filter(|_| !survey.has_bad_page) {
+            survey.findings.add("file", what, Remedy::Mended);
+        }
         Ok(survey)
     }
 
@@ -412,6 +421,7 @@ impl Survey {
             done += 1;
             each(survey, key, value);
         })?;
+        self.has_bad_page |= !bad.is_empty();
         for page in &bad {
             let remedy = if name == TOKENS.name() || name == SPENT.name() || name == USES.name() {
                 Remedy::LeftOut
@@ -449,43 +459,6 @@ impl Survey {
 impl LostToken {
     fn of(record: &TokenRecord, why: &'static str) -> Self {
         Self { id: record.id, fingerprint: Some(record.digest.fingerprint()), why }
-    }
-}
-
-/// The token of a row.
-fn token_of(key: &[u8], row: &[u8]) -> Result<TokenRecord, String> {
-    let id = key.try_into().map(u64::from_le_bytes).map_err(|_| "a row has no number".to_owned())?;
-    row::decode(id, row)
-}
-
-/// The token that an entry of the tables `tokens` and `uses` belongs to.
-fn id_of(key: &[u8]) -> Option<TokenId> {
-    TokenId::new(u64::from_le_bytes(key.try_into().ok()?))
-}
-
-/// The token that an entry of a table belongs to which follows from the rows.
-fn holder_of(table: &str, key: &[u8], value: &[u8]) -> Option<u64> {
-    if table == DIGESTS.name() {
-        return value.try_into().ok().map(u64::from_le_bytes);
-    }
-    orders::id_of(key).map(TokenId::get)
-}
-
-/// What the other tables must hold of a token.
-fn expected_of(record: &TokenRecord, add: AddExpected<'_>) {
-    for digest in record.digests() {
-        add(DIGESTS.name(), digest.as_bytes(), &record.id.get().to_le_bytes());
-    }
-    for by in ORDERS {
-        add(table_name(by), &orders::key_of(by, record), &[]);
-    }
-}
-
-const fn table_name(by: OrderBy) -> &'static str {
-    match by {
-        OrderBy::Created => "by_created",
-        OrderBy::Name => "by_name",
-        OrderBy::Expires => "by_expires",
     }
 }
 
