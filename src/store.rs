@@ -192,7 +192,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The operating system refused.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`: {source}{}", path.display(), advice(source))]
     Io {
         /// What was tried: `create`, `find`, `open`, `read`, `write`.
         action: &'static str,
@@ -204,4 +204,13 @@ pub enum StoreError {
     /// A cause that only the store itself understands.
     #[error("the token store failed: {0}")]
     Other(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What to do about what the operating system said, where that is known.
+fn advice(source: &io::Error) -> &'static str {
+    const INPUT_OUTPUT: i32 = 5;
+    match source.raw_os_error() {
+        Some(INPUT_OUTPUT) => "; the disk fails, or the way to it: the log of the system tells more",
+        _ => "",
+    }
 }

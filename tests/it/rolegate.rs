@@ -3,6 +3,8 @@
 mod audit;
 #[cfg(target_os = "linux")]
 mod clock;
+#[cfg(target_os = "linux")]
+mod faults;
 mod policy_diff;
 mod policy_test;
 mod reload;
@@ -580,10 +582,18 @@ mod serving {
 
         /// The status line and the body of an answer.
         pub(super) fn get(&self, path: &str, token: Option<&str>) -> String {
+            self.ask("GET", path, token, "")
+        }
+
+        /// The same with a method and a body.
+        pub(super) fn ask(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> String {
             let header = token.map(|token| format!("Authorization: ApiKey {token}\r\n")).unwrap_or_default();
             let mut stream = TcpStream::connect(&self.address).unwrap();
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
+            let length = body.len();
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\
+                 Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            );
             stream.write_all(request.as_bytes()).unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
@@ -592,6 +602,11 @@ mod serving {
 
         pub(super) fn signal(&self, name: &str) {
             signal(&self.child, name);
+        }
+
+        /// The number of the process.
+        pub(super) fn process(&self) -> u32 {
+            self.child.id()
         }
 
         pub(super) fn wait_for_log(&mut self, text: &str) {

@@ -8,6 +8,8 @@ use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, TokenId};
 use rolegate::tokens::Unauthenticated;
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -121,6 +123,69 @@ fn disabled_token_authenticates_nobody_until_it_is_enabled() -> Outcome {
     }
     world.switch(id, true, 4)?;
     assert_eq!((world.cause(&secret, 4)?, world.cause(&new, 4)?), (None, None));
+    Ok(())
+}
+
+#[test]
+fn switching_off_is_in_force_for_every_thread_when_it_returns() -> Outcome {
+    const TIMES: u64 = 200;
+    let world = World::start()?;
+    let (id, secret) = world.create(reader())?;
+    // Odd while the token is off for certain.
+    let (turn, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| -> Outcome {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while turn.load(Ordering::SeqCst) < 2 * TIMES {
+                    let before = turn.load(Ordering::SeqCst);
+                    let cause = world.cause(&secret, 2).unwrap();
+                    if turn.load(Ordering::SeqCst) == before && !before.is_multiple_of(2) {
+                        assert_eq!(cause, Some(Unauthenticated::Disabled(id)));
+                        refused.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+        for time in 0..TIMES {
+            world.switch(id, false, 2)?;
+            turn.fetch_add(1, Ordering::SeqCst);
+            // Each time somebody asks before the token is on again.
+            while refused.load(Ordering::SeqCst) <= time {
+                std::thread::yield_now();
+            }
+            turn.fetch_add(1, Ordering::SeqCst);
+            world.switch(id, true, 2)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn switching_off_returns_when_changes_have_ended_that_its_token_began() -> Outcome {
+    let world = World::start()?;
+    let (id, secret) = world
+        .create(NewToken { roles: RoleName::parse("admin").into_iter().collect(), ..NewToken::default() })?;
+    let (permit, admin) = (world.permit(&secret, "POST", "/tokens/")?, world.admin()?);
+    let gate = Arc::clone(&world.journal.0.lock().gate);
+    world.journal.take();
+    let (created, switched) = std::thread::scope(|scope| {
+        let closed = gate.lock();
+        let creating = scope.spawn(|| world.engine.create(&permit, reader(), at(1)).is_ok());
+        while !world.journal.take().contains(&"store insert".to_owned()) {
+            std::thread::yield_now();
+        }
+        let switching = scope.spawn(|| world.engine.set_enabled(&admin, id, false, at(1)).is_ok());
+        while !matches!(world.check(&secret, "GET", "/tokens/", 1), Ok(Answer::Unauthenticated(_))) {
+            std::thread::yield_now();
+        }
+        for _ in 0..10_000 {
+            assert!(!switching.is_finished(), "the creation is still under way");
+            std::thread::yield_now();
+        }
+        drop(closed);
+        (creating.join(), switching.join())
+    });
+    assert!(matches!((created, switched), (Ok(true), Ok(true))));
     Ok(())
 }
 
