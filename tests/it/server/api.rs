@@ -480,11 +480,16 @@ impl Audit for Full {
 #[test]
 fn change_that_cannot_be_audited_is_refused_and_the_client_learns_no_path() {
     let api = Api::start_with(POLICIES, Box::new(Full));
+    let guest = format!("{TOKENS}/{}", api.guest.id);
+    let all = Some(&api.everything);
     let answers = [
         api.create(&json!({"name": "n", "roles": []})),
-        api.world.ask("DELETE", &format!("{TOKENS}/{}", api.guest.id), Some(&api.admin), ""),
+        api.world.ask("DELETE", &guest, all, ""),
+        api.world.ask("PATCH", &guest, all, r#"{"name":"n"}"#),
+        api.world.ask("POST", &format!("{guest}/rotate"), all, ""),
+        api.world.ask("POST", &format!("{guest}/disable"), all, ""),
     ];
-    for (refused, what) in answers.iter().zip(["created", "deleted"]) {
+    for (refused, what) in answers.iter().zip(["created", "deleted", "updated", "rotated", "disabled"]) {
         let message =
             format!("the service token was not {what}: this server cannot write; its log names the cause");
         assert_eq!((refused.status, refused.message()), (500, message));
