@@ -39,6 +39,8 @@ pub use shadow::{
 
 use crate::engine::Engine;
 use api::Api;
+#[cfg(feature = "cli")]
+pub(crate) use api::usage::{GrantReport, PrivilegeReport, UsageReport};
 use attempts::Attempts;
 use bytes::Bytes;
 use denials::LeftOutTeller;

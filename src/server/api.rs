@@ -7,6 +7,7 @@ mod look_up;
 mod policies;
 mod shadow;
 mod tokens;
+pub(crate) mod usage;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
@@ -278,6 +279,7 @@ mod tests {
             ("POST", "/api/security/tokens/107484341630693/rotate"),
             ("POST", "/api/security/tokens/107484341630693/disable"),
             ("POST", "/api/security/tokens/107484341630693/enable"),
+            ("GET", "/api/security/tokens/107484341630693/usage"),
             ("GET", "/api/user/session/availableRoles"),
             ("GET", "/api/user/authorization/for?permission=x"),
             ("GET", "/nothing"),

@@ -12,6 +12,7 @@ mod reload;
 mod shadow;
 mod store;
 mod token_scan;
+mod token_usage;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -660,7 +661,7 @@ mod serving {
     }
 
     /// What was told, without what differs from run to run.
-    fn settled(text: &str) -> String {
+    pub(super) fn settled(text: &str) -> String {
         let number = |word: &str| word.len() == 15 && word.bytes().all(|byte| byte.is_ascii_digit());
         let settle = |word: &str| match word {
             word if number(word) => "ID".to_owned(),

@@ -8,6 +8,7 @@ mod shown;
 pub(super) use change::create;
 
 use super::super::reply::{self, Failure, Reply};
+use super::usage::UsageReport;
 use super::{Api, Sent};
 use crate::engine::{ChangeError, Permit, ReadError};
 use crate::store::StoreError;
@@ -20,6 +21,7 @@ pub(super) const PATH: &str = "/api/security/tokens";
 const ROTATE: &str = "rotate";
 const DISABLE: &str = "disable";
 const ENABLE: &str = "enable";
+const USAGE: &str = "usage";
 
 /// Whether a path is that of all tokens.
 pub(super) fn is_collection(path: &str) -> bool {
@@ -60,6 +62,8 @@ pub(super) fn item(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Fai
         Some(ROTATE | DISABLE | ENABLE) if *method != Method::POST => {
             Err(Failure::method_not_allowed("POST"))
         }
+        Some(USAGE) if *method == Method::GET || *method == Method::HEAD => usage(api, permit, read_id(id)?),
+        Some(USAGE) => Err(Failure::method_not_allowed("GET, HEAD")),
         Some(ROTATE) => change::rotate(api, permit, read_id(id)?, sent),
         Some(DISABLE) => change::set_enabled(api, permit, read_id(id)?, false),
         Some(ENABLE) => change::set_enabled(api, permit, read_id(id)?, true),
@@ -71,11 +75,21 @@ pub(super) fn item(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Fai
 }
 
 fn describe(api: &Api, permit: &Permit, id: TokenId) -> Result<Reply, Failure> {
-    let token = api.engine.get(permit, id).map_err(|error| match error {
+    let token = api.engine.get(permit, id).map_err(untold)?;
+    Ok(reply::json(StatusCode::OK, &Description::of(&token, api.now())))
+}
+
+fn usage(api: &Api, permit: &Permit, id: TokenId) -> Result<Reply, Failure> {
+    let (token, privileges) = api.engine.privileges(permit, id).map_err(untold)?;
+    Ok(reply::json(StatusCode::OK, &UsageReport::of(&token, &privileges)))
+}
+
+/// Why a token is not told of.
+fn untold(error: ReadError) -> Failure {
+    match error {
         ReadError::Unknown(_) => Failure::new(StatusCode::NOT_FOUND, error.to_string()),
         ReadError::Store(error) => unread(&error),
-    })?;
-    Ok(reply::json(StatusCode::OK, &Description::of(&token, api.now())))
+    }
 }
 
 /// What comes after the path of all tokens and a slash.

@@ -4,6 +4,7 @@ use super::guarded::GuardedFile;
 use super::place::{FolderLock, Place, guard};
 use super::{DIGESTS, Opened, TOKENS, row};
 use crate::store::StoreError;
+use crate::store::usage::Usage;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::{ReadTransaction, ReadableDatabase as _};
 use std::fs::File;
@@ -66,6 +67,14 @@ impl StoreView {
             id.map_or(Ok(None), |id| row_of(transaction, id))
         })?;
         row.map(|row| self.decode(row)).transpose()
+    }
+
+    /// What is known of the use of the token with this id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
+        self.read(|transaction| super::pages::usage_of(transaction, id))
     }
 
     fn read<T>(

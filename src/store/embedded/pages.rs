@@ -29,7 +29,12 @@ pub(super) fn read(transaction: &ReadTransaction, query: &PageQuery) -> Result<P
 
 /// What is known of the use of a token.
 pub(super) fn usage_of(transaction: &ReadTransaction, id: TokenId) -> Result<Option<Usage>, redb::Error> {
-    let row = transaction.open_table(USES)?.get(id.get())?;
+    let table = match transaction.open_table(USES) {
+        // Somebody looks at a store of the format before, which no server has taken over yet.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let row = table.get(id.get())?;
     row.map(|row| uses::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
 }
 

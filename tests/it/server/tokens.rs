@@ -20,6 +20,7 @@ permission("manage-service-tokens", [
     "GET,POST /api/security/tokens", "GET,PATCH,DELETE /api/security/tokens/{id}",
     "POST /api/security/tokens/{id}/rotate", "POST /api/security/tokens/{id}/disable",
     "POST /api/security/tokens/{id}/enable",
+    "GET /api/security/tokens/{id}/usage",
 ]);
 role("stackstate-guest").allow("GET /api/guest");
 role("stackstate-admin").includes("stackstate-guest").grants(["manage-service-tokens"]);

@@ -10,8 +10,8 @@ mod words;
 use super::super::console::Console;
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::Failure;
 use super::server::ServerArguments;
+use super::{Failure, WRONG_USAGE};
 use crate::server::wall_clock;
 use crate::store::embedded::StoreView;
 use clap::Args;
@@ -22,8 +22,6 @@ use std::time::{Duration, Instant};
 
 /// Tokens were found that let somebody in, or may.
 const LEAKED: u8 = 3;
-/// The arguments do not fit together, as clap has it.
-const WRONG_USAGE: u8 = 2;
 /// Work that took less long needs no word about its speed.
 const SPEED_TOLD_MIN: Duration = Duration::from_secs(1);
 
