@@ -2,7 +2,8 @@
 //! and pages of a list.
 //!
 //! `cargo bench --bench tokens`; with `-- --json FILE` to keep the figures, with `-- --only PART` for one of `memory`,
-//! `file` and `authenticate`, with `-- --size NUMBER` for another number of tokens than ten million.
+//! `file` and `authenticate`, with `-- --size NUMBER` for another number of tokens than ten million, with
+//! `-- --write docs/performance.md` to put what it prints into that page.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 #[path = "tokens/file.rs"]
@@ -22,7 +23,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hint::black_box;
 use std::io::{Write as _, stdout};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const SMALL: usize = 10_000;
@@ -33,6 +34,10 @@ const REQUESTS: usize = 1_000_000;
 const CHURN: usize = 10;
 /// With it a name is longer than what fits into a slot.
 const LONG_TAIL: &str = " of a project with a long name";
+
+/// Between these a page has what was printed last.
+const START: &str = "<!-- tokens: measured -->";
+const END: &str = "<!-- tokens: end -->";
 
 /// Prints a table, and gives the figures as JSON.
 type Part = fn(usize) -> Outcome<String>;
@@ -53,6 +58,9 @@ fn main() -> Outcome<()> {
         }
         Some(other) => return Err(format!("there is no part `{other}`").into()),
         None => {}
+    }
+    if let Some(page) = value("--write") {
+        return write_into(Path::new(page.ok_or("--write needs a file")?), &arguments);
     }
     let parts: [(&str, Part); 3] = [("memory", memory), ("file", file::file), ("authenticate", authenticate)];
     let only = text("--only");
@@ -186,6 +194,25 @@ impl World {
         let digest: [u8; 32] = Sha256::digest(secret.expose()).into();
         self.floor.get(&digest)
     }
+}
+
+/// Runs once more with the same arguments, and puts what is printed between two marks of a page.
+fn write_into(page: &Path, arguments: &[String]) -> Outcome<()> {
+    let mut rest: Vec<&String> = arguments.iter().skip(1).collect();
+    let at = rest.iter().position(|argument| *argument == "--write").ok_or("--write is missing")?;
+    rest.drain(at..at + 2);
+    let output = Command::new(std::env::current_exe()?).args(rest).stderr(Stdio::inherit()).output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    stdout().write_all(printed.as_bytes())?;
+    if !output.status.success() {
+        return Err("measuring failed, and the page is as it was".into());
+    }
+    let text = std::fs::read_to_string(page)?;
+    let missing = || format!("the page has no `{START}` with `{END}` after it");
+    let (before, after) = text.split_once(START).ok_or_else(missing)?;
+    let (_, after) = after.split_once(END).ok_or_else(missing)?;
+    let printed = printed.trim_end();
+    Ok(std::fs::write(page, format!("{before}{START}\n\n```text\n{printed}\n```\n\n{END}{after}"))?)
 }
 
 /// What a part tells from a process of its own.
