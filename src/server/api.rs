@@ -93,7 +93,9 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
     });
-    quick(api, |path| path == "/health", info::health)
+    // In three boxes: a release build gives up on the type of a longer chain, while warp boxes each link of its own
+    // accord in a debug build.
+    let about = quick(api, |path| path == "/health", info::health)
         .or(quick(api, |path| path == "/health/policies", policies::health))
         .unify()
         .or(quick(api, |path| path == "/metrics", info::metrics))
@@ -106,23 +108,30 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(quick(api, |path| path == "/api/user/authorization/for", info::authorization))
         .unify()
-        .or(waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), None, tokens::create))
-        .unify()
-        .or(waiting(api, at(collection).map(without_body).untuple_one(), None, tokens::collection))
-        .unify()
-        .or(waiting(api, warp::patch().and(at(token)).and(warp::body::bytes()), None, tokens::item))
-        .unify()
-        .or(waiting(api, warp::post().and(at(rotation)).and(warp::body::bytes()), None, tokens::item))
-        .unify()
-        .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
-        .unify()
-        .or(waiting(api, warp::post().and(at(look_up)).and(warp::body::bytes()), None, look_up::look_up))
-        .unify()
+        .boxed();
+    let tokens =
+        waiting(api, warp::post().and(at(collection)).and(warp::body::bytes()), None, tokens::create)
+            .or(waiting(api, at(collection).map(without_body).untuple_one(), None, tokens::collection))
+            .unify()
+            .or(waiting(api, warp::patch().and(at(token)).and(warp::body::bytes()), None, tokens::item))
+            .unify()
+            .or(waiting(api, warp::post().and(at(rotation)).and(warp::body::bytes()), None, tokens::item))
+            .unify()
+            .or(waiting(api, at(token).map(without_body).untuple_one(), None, tokens::item))
+            .unify()
+            .boxed();
+    let own = waiting(api, warp::post().and(at(look_up)).and(warp::body::bytes()), None, look_up::look_up)
         .or(quick(api, look_up, look_up::refuse))
         .unify()
         .or(waiting(api, at(reload).map(without_body).untuple_one(), Some(&api.reloads), policies::reload))
         .unify()
         .or(waiting(api, at(report).map(without_body).untuple_one(), Some(&api.reports), shadow::report))
+        .unify()
+        .boxed();
+    about
+        .or(tokens)
+        .unify()
+        .or(own)
         .unify()
         .or(nothing)
         .unify()
