@@ -280,23 +280,7 @@ impl Survey {
         let orders = ORDERS.iter().map(|by| table_name(*by)).filter(|_| has_orders);
         for name in [DIGESTS.name()].into_iter().chain(orders) {
             let mut total = Total::default();
-            let mut unknown = BTreeMap::new();
-            let ids = std::mem::take(&mut pass.ids);
-            self.walk_told(name, pass, progress, &mut |_, key, value| {
-                total.add(key, value);
-                if let Some(id) = holder_of(name, key, value)
-                    && ids.binary_search(&id).is_err()
-                {
-                    let fingerprint = <[u8; 32]>::try_from(key).ok().filter(|_| name == DIGESTS.name());
-                    unknown
-                        .insert(id, fingerprint.map(|digest| TokenDigest::from_bytes(digest).fingerprint()));
-                }
-            })?;
-            pass.ids = ids;
-            for (id, fingerprint) in unknown {
-                let known = pass.fingerprints.entry(id).or_default();
-                *known = known.take().or(fingerprint);
-            }
+            self.walk_told(name, pass, progress, &mut |_, key, value| total.add(key, value))?;
             if total != expected.get(name).copied().unwrap_or_default() {
                 self.tell_differences(name, pass)?;
             }
@@ -318,11 +302,24 @@ impl Survey {
         })?;
         self.leave_out_doubled(&doubled, pass)?;
         let (mut wrong, mut strange) = (0_u64, 0_u64);
-        self.walk(name, pass, &mut |_, key, value| match missing.remove(key) {
-            Some(expected) if expected == value => {}
-            Some(_) => wrong += 1,
-            None => strange += 1,
+        let mut unknown = BTreeMap::new();
+        self.walk(name, pass, &mut |_, key, value| {
+            match missing.remove(key) {
+                Some(expected) if expected == value => return,
+                Some(_) => wrong += 1,
+                None => strange += 1,
+            }
+            if let Some(id) = holder_of(name, key, value)
+                && pass.ids.binary_search(&id).is_err()
+            {
+                let fingerprint = <[u8; 32]>::try_from(key).ok().filter(|_| name == DIGESTS.name());
+                unknown.insert(id, fingerprint.map(|digest| TokenDigest::from_bytes(digest).fingerprint()));
+            }
         })?;
+        for (id, fingerprint) in unknown {
+            let known = pass.fingerprints.entry(id).or_default();
+            *known = known.take().or(fingerprint);
+        }
         let mut what = Vec::new();
         let lacking = missing.len();
         for (count, kind) in [
