@@ -5,6 +5,9 @@
 //! `cargo bench --bench commit`; with `-- --only engine` or `-- --only http` for one of both.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "http/client.rs"]
+mod client;
+
 use rolegate::CanonicalPath;
 use rolegate::audit::file::{FileAudit, verify};
 use rolegate::bootstrap::{BootstrapBlock, Provision};
@@ -24,8 +27,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 const POLICY: &str = include_str!("../policies/stackstate.rhai");
@@ -173,52 +175,13 @@ impl World {
 
 /// Tokens created a second over so many connections.
 async fn by_http(address: SocketAddr, creators: usize) -> Outcome<f64> {
-    let started = Instant::now();
-    let clients: Vec<_> = (0..creators).map(|_| tokio::spawn(client(address, started + ROUND))).collect();
-    let mut created = 0_u32;
-    for client in clients {
-        created += client.await??;
-    }
-    Ok(f64::from(created) / started.elapsed().as_secs_f64())
-}
-
-async fn client(address: SocketAddr, end: Instant) -> io::Result<u32> {
     const BODY: &str = r#"{"name":"ci","roles":["stackstate-guest"]}"#;
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
     let request = format!(
         "POST /api/security/tokens HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {ADMIN}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    let mut buffer = vec![0; 4096];
-    let mut created = 0;
-    while Instant::now() < end {
-        stream.write_all(request.as_bytes()).await?;
-        let mut filled = 0;
-        while !is_whole(buffer.get(..filled).unwrap_or_default())? {
-            match stream.read(buffer.get_mut(filled..).unwrap_or_default()).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => filled += read,
-            }
-        }
-        created += 1;
-    }
-    Ok(created)
-}
-
-/// Whether the answer has arrived whole. An answer that is no success ends the run.
-fn is_whole(answer: &[u8]) -> io::Result<bool> {
-    let text = std::str::from_utf8(answer).map_err(io::Error::other)?;
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(io::Error::other(text.to_owned()));
-    }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
-    });
-    Ok(length.is_some_and(|length: usize| body.len() >= length))
+    client::rate(address, creators, &request, ROUND).await
 }
 
 /// What the disk takes for the least that a durable entry needs.

@@ -3,7 +3,9 @@
 //! `cargo bench --bench http`
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
-use http::header::CONTENT_LENGTH;
+#[path = "http/client.rs"]
+mod client;
+
 use rolegate::audit::MemoryAudit;
 use rolegate::bootstrap::{BootstrapBlock, Provision};
 use rolegate::engine::Engine;
@@ -13,12 +15,11 @@ use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret};
 use std::error::Error;
-use std::io::{self, Write as _, stdout};
+use std::io::{Write as _, stdout};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use warp::Filter as _;
 
@@ -30,7 +31,7 @@ const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_secs(2);
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
     if std::env::args().any(|argument| argument == "--test") {
@@ -42,10 +43,11 @@ fn main() -> Outcome<()> {
     let bare = start_bare(&servers)?;
     let guarded = start_guarded(&servers)?;
 
+    let request = format!("GET /api/server/status HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {TOKEN}\r\n\r\n");
     let mut rates = [Vec::new(), Vec::new()];
     for round in 1..=ROUNDS {
         for (address, rates) in [bare, guarded].into_iter().zip(&mut rates) {
-            rates.push(clients.block_on(measure(address))?);
+            rates.push(clients.block_on(client::rate(address, CONNECTIONS, &request, ROUND))?);
         }
         let [bare, guarded] = rates.each_ref().map(|rates| rates.last().copied().unwrap_or_default());
         writeln!(stdout(), "round {round}/{ROUNDS}: bare {bare:8.0}/s  guarded {guarded:8.0}/s")?;
@@ -89,51 +91,6 @@ fn start_guarded(runtime: &Runtime) -> Outcome<SocketAddr> {
     let server = Server::new(Arc::new(engine));
     runtime.spawn(server.serve(listener, warp::service(route()), std::future::pending()));
     Ok(address)
-}
-
-/// Requests per second over all connections for one round.
-async fn measure(address: SocketAddr) -> Outcome<f64> {
-    let started = Instant::now();
-    let clients: Vec<_> = (0..CONNECTIONS).map(|_| tokio::spawn(client(address, started + ROUND))).collect();
-    let mut requests = 0_u32;
-    for client in clients {
-        requests += client.await??;
-    }
-    Ok(f64::from(requests) / started.elapsed().as_secs_f64())
-}
-
-async fn client(address: SocketAddr, end: Instant) -> io::Result<u32> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let request = format!("GET /api/server/status HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {TOKEN}\r\n\r\n");
-    let mut buffer = vec![0; 4096];
-    let mut requests = 0;
-    while Instant::now() < end {
-        stream.write_all(request.as_bytes()).await?;
-        let mut filled = 0;
-        while !is_whole(buffer.get(..filled).unwrap_or_default())? {
-            match stream.read(buffer.get_mut(filled..).unwrap_or_default()).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => filled += read,
-            }
-        }
-        requests += 1;
-    }
-    Ok(requests)
-}
-
-/// Whether the answer has arrived whole. An answer that is no success ends the run.
-fn is_whole(answer: &[u8]) -> io::Result<bool> {
-    let text = std::str::from_utf8(answer).map_err(io::Error::other)?;
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(io::Error::other(head.to_owned()));
-    }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case(CONTENT_LENGTH.as_str()).then(|| value.trim().parse().ok())?
-    });
-    Ok(length.is_some_and(|length: usize| body.len() >= length))
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
