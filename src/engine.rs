@@ -1,11 +1,13 @@
 //! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
 
 mod change;
+mod content;
 mod reach;
 mod lifecycle;
 mod look_up;
 mod record;
 mod replace;
+mod transfer;
 mod turns;
 mod uses;
 
@@ -15,6 +17,9 @@ pub use look_up::{KnownSecret, LOOK_UPS_MAX};
 pub use reach::{BeyondReach, EXCESS_TOLD_MAX, EXCESS_TOLD_MAX_BYTES, GRANT_ANY_ROLE};
 pub use record::DenialEntry;
 pub use replace::ReplaceError;
+pub use transfer::{
+    ExportPage, ExportPosition, Import, ImportConflict, ImportOutcome, Imported, TRANSFER_MAX,
+};
 
 use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent, Denials};
 use crate::decision::Decision;

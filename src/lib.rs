@@ -43,6 +43,8 @@ pub mod engine;
 
 // the edge
 #[cfg(feature = "server")]
+pub(crate) mod backup;
+#[cfg(feature = "server")]
 pub mod server;
 
 // assembly

@@ -78,6 +78,18 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError>;
+
+    /// Digests that are spent, in their order by bytes: those after `after`, and `limit` of them at most.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError>;
+
+    /// Spends a digest that no token has, as the deletion of its token for good does.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn spend(&self, digest: &TokenDigest) -> Result<Spending, StoreError>;
 }
 
 /// Whether several tokens may have one name.
@@ -120,6 +132,18 @@ pub enum Update {
     DigestTaken,
     /// Another token has the new name, and it must not: nothing was changed.
     NameTaken,
+}
+
+/// What came of spending a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Spending {
+    /// It is spent from now on.
+    Done,
+    /// It was spent before.
+    Spent,
+    /// A token has it: nothing was changed.
+    Taken,
 }
 
 /// What becomes of the digest of a deleted token.

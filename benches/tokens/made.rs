@@ -4,7 +4,7 @@ use crate::measure::Outcome;
 use rolegate::request::Credential;
 use rolegate::store::page::{Page, PageQuery};
 use rolegate::store::usage::{TokenUse, Usage};
-use rolegate::store::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
+use rolegate::store::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 use std::fmt::Write as _;
@@ -146,6 +146,14 @@ impl Store for Made {
     }
 
     fn is_spent(&self, _: &TokenDigest) -> Result<bool, StoreError> {
+        only_loaded()
+    }
+
+    fn spent(&self, _: Option<&TokenDigest>, _: usize) -> Result<Vec<TokenDigest>, StoreError> {
+        only_loaded()
+    }
+
+    fn spend(&self, _: &TokenDigest) -> Result<Spending, StoreError> {
         only_loaded()
     }
 }

@@ -1,12 +1,12 @@
 //! Changes to tokens. Each is audited, then stored, then in force, then answered; whatever fails on the
 //! way refuses the change.
 
+use super::content::{check_new, refuse_unknown_roles};
 use super::lifecycle::GRACE_MAX;
 use super::reach::{BeyondReach, GRANT_ANY_ROLE};
 use super::{Engine, Permit};
 use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
-use crate::bootstrap::{Asked, BOOTSTRAP_NAME, Notice, PlanError, Provision, Step, plan};
-use crate::policy::PolicySet;
+use crate::bootstrap::{Asked, Notice, PlanError, Provision, Step, plan};
 use crate::policy::within::WithinError;
 use crate::store::{AfterDelete, Insertion, Names, StoreError, Update};
 use crate::time::Timestamp;
@@ -94,6 +94,9 @@ pub enum ChangeError {
     /// A secret would live on for longer than it may.
     #[error("a secret lives on for at most {} days after its rotation", GRACE_MAX.as_secs() / 86_400)]
     Grace,
+    /// The former secret is no other one, or would outlive its token.
+    #[error("the former secret of a token is another one, and expires with the token at the latest")]
+    Former,
     /// The token reaches further than that of the request.
     #[error("{0}")]
     BeyondReach(BeyondReach),
@@ -327,6 +330,11 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Records that tokens go out or come in.
+    pub(super) fn record_transfer(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), CommitError> {
+        Ok(self.record(event, by)?)
+    }
+
     fn record(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), AuditError> {
         let facts = by.permit.map(|permit| &permit.facts);
         self.audit.record(&AuditEntry {
@@ -440,55 +448,6 @@ impl fmt::Display for Provisioned {
             Self::Noted(notice) => notice.fmt(f),
         }
     }
-}
-
-/// Refuses what no token may be.
-pub(super) fn check_new(
-    record: &TokenRecord,
-    policies: &PolicySet,
-    now: Timestamp,
-) -> Result<(), ChangeError> {
-    let texts = [
-        ("name", Some(&record.name)),
-        ("description", record.description.as_ref()),
-        ("dedicated subject", record.dedicated_subject.as_ref()),
-    ];
-    for (field, text) in texts {
-        if text.is_some_and(|text| text.len() > NAME_MAX_BYTES || text.chars().any(char::is_control)) {
-            return Err(ChangeError::Text { field });
-        }
-    }
-    if record.roles.len() > ROLES_PER_TOKEN_MAX {
-        return Err(ChangeError::TooManyRoles);
-    }
-    if let Some(role) = record.roles.iter().find(|role| !policies.has_role(role.as_str())) {
-        return Err(ChangeError::UnknownRole { role: role.clone(), known: known_roles(policies) });
-    }
-    if record.is_expired(now) {
-        return Err(ChangeError::ExpiryPast);
-    }
-    Ok(())
-}
-
-fn refuse_unknown_roles(provision: &Provision, policies: &PolicySet) -> Result<(), ProvisionError> {
-    let bootstrap = provision.bootstrap.iter().map(|block| (BOOTSTRAP_NAME, &block.roles));
-    let declared = provision.declared.iter().map(|token| (token.name.as_str(), &token.roles));
-    for (token, roles) in bootstrap.chain(declared) {
-        if let Some(role) = roles.iter().find(|role| !policies.has_role(role.as_str())) {
-            return Err(ProvisionError::UnknownRole {
-                token: token.to_owned(),
-                role: role.clone(),
-                known: known_roles(policies),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn known_roles(policies: &PolicySet) -> String {
-    let mut names: Vec<&str> = policies.roles().iter().map(RoleName::as_str).collect();
-    names.sort_unstable();
-    names.join(", ")
 }
 
 impl From<StoreError> for ChangeError {

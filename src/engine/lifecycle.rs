@@ -1,7 +1,8 @@
 //! The life of a token between its creation and its deletion: who it is, another secret, off and on, other words
 //! and roles.
 
-use super::change::{By, Changed, check_new};
+use super::change::{By, Changed};
+use super::content::check_new;
 use super::{ChangeError, CreatedToken, Engine, Permit};
 use crate::audit::Change;
 use crate::bootstrap::Step;
@@ -213,7 +214,7 @@ impl TokenChanges {
 }
 
 /// The next start would bring back what the configuration says.
-fn refuse_configured(record: &TokenRecord) -> Result<(), ChangeError> {
+pub(super) fn refuse_configured(record: &TokenRecord) -> Result<(), ChangeError> {
     match record.origin {
         TokenOrigin::Api => Ok(()),
         TokenOrigin::Bootstrap | TokenOrigin::Declared => {
@@ -223,6 +224,6 @@ fn refuse_configured(record: &TokenRecord) -> Result<(), ChangeError> {
 }
 
 /// What has expired stays so, whatever anybody writes.
-fn refuse_expired(record: &TokenRecord, now: Timestamp) -> Result<(), ChangeError> {
+pub(super) fn refuse_expired(record: &TokenRecord, now: Timestamp) -> Result<(), ChangeError> {
     if record.is_expired(now) { Err(ChangeError::Expired(record.id)) } else { Ok(()) }
 }

@@ -8,6 +8,7 @@ mod policies;
 mod shadow;
 mod tokens;
 pub(crate) mod usage;
+mod transfer;
 
 use super::clock::Clock;
 use super::metrics::Metrics;
@@ -89,6 +90,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
     let report = |path: &str| path == shadow::PATH;
     let look_up = |path: &str| path == look_up::PATH;
     let (collection, token, rotation) = (tokens::is_collection, tokens::is_below, tokens::is_rotation);
+    let export = |path: &str| path == transfer::EXPORT_PATH;
+    let import = |path: &str| path == transfer::IMPORT_PATH;
     let nothing = permit().map(|permit: Permit| {
         let message = format!("this server has nothing at `{}`", permit.path());
         answer(&permit, Err(Failure::new(StatusCode::NOT_FOUND, message)))
@@ -122,6 +125,12 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
             .boxed();
     let own = waiting(api, warp::post().and(at(look_up)).and(warp::body::bytes()), None, look_up::look_up)
         .or(quick(api, look_up, look_up::refuse))
+        .unify()
+        .or(waiting(api, at(export).map(without_body).untuple_one(), None, transfer::export))
+        .unify()
+        .or(waiting(api, warp::post().and(at(import)).and(warp::body::bytes()), None, transfer::import))
+        .unify()
+        .or(quick(api, import, transfer::import))
         .unify()
         .or(waiting(api, at(reload).map(without_body).untuple_one(), Some(&api.reloads), policies::reload))
         .unify()
@@ -278,6 +287,8 @@ mod tests {
             ("POST", "/api/rolegate/policies/reload"),
             ("GET", "/api/rolegate/shadow"),
             ("POST", "/api/rolegate/tokens/lookup"),
+            ("GET", "/api/rolegate/tokens/export"),
+            ("POST", "/api/rolegate/tokens/import"),
             ("GET", "/api/server/info"),
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),

@@ -32,7 +32,7 @@ use self::place::{FolderLock, Identity, Place, guard};
 use self::queue::{Change, Outcome};
 use super::page::{Page, PageQuery};
 use super::usage::{TokenUse, Usage};
-use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
+use super::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
@@ -209,6 +209,18 @@ impl Store for EmbeddedStore {
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
         self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
+    }
+
+    fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
+        self.read(|transaction| pages::spent(transaction, after, limit))
+    }
+
+    fn spend(&self, digest: &TokenDigest) -> Result<Spending, StoreError> {
+        match self.submit(Change::Spend(*digest))? {
+            Outcome::DigestTaken => Ok(Spending::Taken),
+            Outcome::DigestSpent => Ok(Spending::Spent),
+            _ => Ok(Spending::Done),
+        }
     }
 }
 

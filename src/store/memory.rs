@@ -2,7 +2,7 @@
 
 use super::page::{Page, PageQuery, Position};
 use super::usage::{TokenUse, Usage};
-use super::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
+use super::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
 use std::cmp::Ordering;
@@ -126,6 +126,22 @@ impl Store for MemoryStore {
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
         Ok(self.rows.lock().spent.contains(digest))
+    }
+
+    fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
+        let mut spent: Vec<TokenDigest> = self.rows.lock().spent.iter().copied().collect();
+        spent.retain(|digest| after.is_none_or(|after| digest.as_bytes() > after.as_bytes()));
+        spent.sort_unstable_by_key(|digest| *digest.as_bytes());
+        spent.truncate(limit);
+        Ok(spent)
+    }
+
+    fn spend(&self, digest: &TokenDigest) -> Result<Spending, StoreError> {
+        let rows = &mut *self.rows.lock();
+        if rows.ids.contains_key(digest) {
+            return Ok(Spending::Taken);
+        }
+        Ok(if rows.spent.insert(*digest) { Spending::Done } else { Spending::Spent })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gate: who is let in, and what a change of a token takes.
 
 mod lifecycle;
+mod transfer;
 
 use parking_lot::Mutex;
 use rolegate::audit::{Audit, AuditEntry, AuditError, MemoryAudit, Recorded};
@@ -12,7 +13,7 @@ use rolegate::request::{Credential, Request};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::page::{Page, PageQuery};
 use rolegate::store::usage::{TokenUse, Usage};
-use rolegate::store::{AfterDelete, Insertion, LentToken, Names, Store, StoreError, Update};
+use rolegate::store::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, TokenDigest, TokenId, TokenRecord};
 use rolegate::tokens::Unauthenticated;
@@ -122,6 +123,15 @@ impl Store for WatchedStore {
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
         self.1.is_spent(digest)
+    }
+
+    fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
+        self.1.spent(after, limit)
+    }
+
+    fn spend(&self, digest: &TokenDigest) -> Result<Spending, StoreError> {
+        self.fail("spend")?;
+        self.1.spend(digest)
     }
 }
 

@@ -11,6 +11,7 @@ mod reload;
 #[cfg(unix)]
 mod shadow;
 mod store;
+mod token_backup;
 mod token_scan;
 mod token_usage;
 

@@ -6,7 +6,7 @@ mod suite;
 mod walks;
 
 use rolegate::store::memory::MemoryStore;
-use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use rolegate::store::{AfterDelete, Insertion, Names, Spending, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 
@@ -81,6 +81,18 @@ fn conformance(store: &dyn Store) -> Result<(), StoreError> {
     assert!(!store.is_spent(&token(2, 2).digest)?);
     assert_eq!(store.insert(&token(2, 2), Names::MayRepeat)?, Insertion::Inserted);
     assert_eq!(all(store)?, [token(1, 3), token(2, 2)]);
+
+    let digest = |number: u8| TokenDigest::from_bytes([number; 32]);
+    assert_eq!(store.spend(&digest(2))?, Spending::Taken);
+    assert_eq!(store.spend(&digest(1))?, Spending::Spent);
+    assert_eq!(store.spend(&digest(200))?, Spending::Done);
+    assert_eq!(store.spend(&digest(7))?, Spending::Done);
+    assert_eq!(store.insert(&token(7, 7), Names::MayRepeat)?, Insertion::DigestSpent);
+    assert_eq!(store.spent(None, 9)?, [1, 7, 200].map(digest));
+    assert_eq!(store.spent(None, 2)?, [1, 7].map(digest));
+    assert_eq!(store.spent(Some(&digest(1)), 1)?, [digest(7)]);
+    assert_eq!(store.spent(Some(&digest(8)), 9)?, [digest(200)]);
+    assert_eq!(store.spent(Some(&digest(200)), 9)?, []);
     Ok(())
 }
 

@@ -3,15 +3,21 @@
 mod server;
 mod scan;
 mod usage;
+mod export;
+mod import;
 
 use super::FAILED;
 use super::console::Console;
 use super::policies::LoadError;
 use super::settings::Surroundings;
+use crate::audit::AuditError;
+use crate::backup::BackupError;
 use crate::cli::files::Unreadable;
 use crate::config::ConfigErrors;
+use crate::engine::{ChangeError, OpenError};
 use crate::store::StoreError;
 use clap::Subcommand;
+use std::io;
 use std::path::PathBuf;
 
 /// The arguments do not fit together, as clap has it.
@@ -46,6 +52,29 @@ pub(super) enum TokenCommand {
     /// crashed may lack its last minute.
     #[command(after_help = USAGE_EXIT_CODES)]
     Usage(usage::Arguments),
+    /// Write all tokens to a file, by their digests and without their secrets
+    ///
+    /// The file restores the tokens on another machine, or in another store: clients go on with the secrets that they
+    /// have. It has each token, expired and disabled ones too, and the digests of configured tokens that were deleted,
+    /// but not when and for what tokens were used. A token that is changed while a server exports is there as it was
+    /// or as it is; one that nobody changes is there exactly once.
+    ///
+    /// Without --url, tokens are read from the store of a configuration, while no server has it open. With --url, a
+    /// running server is asked; that takes the permission export-tokens.
+    #[command(after_help = export::EXIT_CODES)]
+    Export(export::Arguments),
+    /// Take tokens from a file that `rolegate token export` wrote
+    ///
+    /// The whole file is checked before anything is changed. Then each token that is not here is created, and one that
+    /// is here as the file has it is left alone, so that a second run changes nothing. One that is here otherwise, or
+    /// whose secret is that of another token here, or of one that was deleted, is a conflict: it is told and left alone.
+    ///
+    /// Without --url, tokens are written to the store of a configuration, while no server has it open. With --url, a
+    /// running server is asked; that takes the permission import-tokens, and no token may reach further than the token
+    /// of --service-token-file, unless that holds grant-any-role. Tokens of the configuration, and those with roles that
+    /// no policy defines, can be imported without --url alone.
+    #[command(after_help = import::EXIT_CODES)]
+    Import(import::Arguments),
 }
 
 const USAGE_EXIT_CODES: &str = "\
@@ -73,12 +102,24 @@ pub(super) enum Failure {
     File(#[from] Unreadable),
     #[error("{0}")]
     Server(String),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("{path}: {error}", path = path.display())]
+    Backup { path: PathBuf, error: BackupError },
+    #[error("cannot write `{path}`: {cause}", path = path.display())]
+    Write { path: PathBuf, cause: io::Error },
+    #[error("the import stopped: {0}; what was imported before stays, and can be imported again")]
+    Import(ChangeError),
 }
 
 pub(super) fn run(command: &TokenCommand, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     match command {
         TokenCommand::Scan(arguments) => scan::run(arguments, surroundings, console),
         TokenCommand::Usage(arguments) => usage::run(arguments, surroundings, console),
+        TokenCommand::Export(arguments) => export::run(arguments, surroundings, console),
+        TokenCommand::Import(arguments) => import::run(arguments, surroundings, console),
     }
 }
 

@@ -107,7 +107,7 @@ fn read_id(text: &str) -> Result<TokenId, Failure> {
 }
 
 /// Why a token was not created, changed or deleted.
-fn refused(what: &str, error: &ChangeError) -> Failure {
+pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
     let status = match error {
         ChangeError::Anonymous
         | ChangeError::Revoked
@@ -122,6 +122,7 @@ fn refused(what: &str, error: &ChangeError) -> Failure {
         | ChangeError::TooManyRoles
         | ChangeError::UnknownRole { .. }
         | ChangeError::Grace
+        | ChangeError::Former
         | ChangeError::ExpiryPast => StatusCode::BAD_REQUEST,
         ChangeError::Generate(_) | ChangeError::Commit(_) => return failed(what, error),
     };

@@ -6,7 +6,7 @@ use super::{DIGESTS, Opened, Place, SPENT, TOKENS, USES, row, uses};
 use crate::store::page::OrderBy;
 use crate::store::usage::{TokenUse, Usage};
 use crate::store::{AfterDelete, Names, StoreError};
-use crate::token::{TokenId, TokenRecord};
+use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::ReadableTable;
 use std::ops::Bound;
 
@@ -56,6 +56,7 @@ impl Tables<'_> {
             Change::Update { before, after, names } => self.update(before, after, *names),
             Change::Delete { id, after } => self.delete(id.get(), *after),
             Change::AddUses(uses) => self.add_uses(uses),
+            Change::Spend(digest) => self.spend(digest),
         }
     }
 
@@ -135,6 +136,14 @@ impl Tables<'_> {
             self.uses.insert(id.get(), uses::encode(&sum).as_slice())?;
         }
         Ok(Outcome::Done)
+    }
+
+    fn spend(&mut self, digest: &TokenDigest) -> Result<Outcome, redb::Error> {
+        if self.digests.get(digest.as_bytes())?.is_some() {
+            return Ok(Outcome::DigestTaken);
+        }
+        let was_spent = self.spent.insert(digest.as_bytes(), ())?.is_some();
+        Ok(if was_spent { Outcome::DigestSpent } else { Outcome::Done })
     }
 
     fn put(&mut self, record: &TokenRecord) -> Result<(), redb::Error> {

@@ -2,12 +2,14 @@
 
 use super::guarded::GuardedFile;
 use super::place::{FolderLock, Place, guard};
-use super::{DIGESTS, Opened, TOKENS, row};
-use crate::store::StoreError;
-use crate::store::usage::Usage;
+use super::{DIGESTS, Opened, SPENT, TOKENS, pages, row};
+use crate::store::page::{Page, PageQuery};
+use crate::store::usage::{TokenUse, Usage};
+use crate::store::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
-use redb::{ReadTransaction, ReadableDatabase as _};
+use redb::{ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 /// A store that is looked at and not changed. While it is, no server can open it.
@@ -48,6 +50,14 @@ impl StoreView {
         Ok(Self { place, opened, _lock: lock })
     }
 
+    /// How many tokens there are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn count(&self) -> Result<u64, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(TOKENS)?.len()?))
+    }
+
     /// The token with this id.
     ///
     /// # Errors
@@ -74,7 +84,7 @@ impl StoreView {
     /// # Errors
     /// When the store cannot be read.
     pub fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
-        self.read(|transaction| super::pages::usage_of(transaction, id))
+        self.read(|transaction| pages::usage_of(transaction, id))
     }
 
     fn read<T>(
@@ -87,8 +97,60 @@ impl StoreView {
         })
     }
 
+    fn refused(&self) -> StoreError {
+        let what = "it was opened to be looked at, and not to be changed";
+        self.place.io("write", io::Error::new(io::ErrorKind::PermissionDenied, what))
+    }
+
     fn decode(&self, (id, row): (u64, Vec<u8>)) -> Result<TokenRecord, StoreError> {
         row::decode(id, &row).map_err(|what| self.place.corrupt(what))
+    }
+}
+
+/// Whatever would change it is refused.
+impl Store for StoreView {
+    fn load(&self, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
+        guard(&self.place, || self.opened.load(&self.place, each))
+    }
+
+    fn insert(&self, _: &TokenRecord, _: Names) -> Result<Insertion, StoreError> {
+        Err(self.refused())
+    }
+
+    fn update(&self, _: &TokenRecord, _: &TokenRecord, _: Names) -> Result<Update, StoreError> {
+        Err(self.refused())
+    }
+
+    fn delete(&self, _: TokenId, _: AfterDelete) -> Result<bool, StoreError> {
+        Err(self.refused())
+    }
+
+    fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        self.token(id)
+    }
+
+    fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
+        self.read(|transaction| pages::read(transaction, query))
+    }
+
+    fn record_uses(&self, _: &[TokenUse]) -> Result<(), StoreError> {
+        Err(self.refused())
+    }
+
+    fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
+        self.read(|transaction| pages::usage_of(transaction, id))
+    }
+
+    fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
+        self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
+    }
+
+    fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
+        self.read(|transaction| pages::spent(transaction, after, limit))
+    }
+
+    fn spend(&self, _: &TokenDigest) -> Result<Spending, StoreError> {
+        Err(self.refused())
     }
 }
 
@@ -102,7 +164,6 @@ fn row_of(transaction: &ReadTransaction, id: u64) -> Result<Option<(u64, Vec<u8>
 mod tests {
     use super::*;
     use crate::store::embedded::{EmbeddedStore, FILE_NAME};
-    use crate::store::{Names, Store as _};
     use crate::time::Timestamp;
     use crate::token::{FormerSecret, Secret, SecretKind, TokenOrigin};
     use std::fs;
@@ -131,7 +192,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
         assert!(matches!(find_token(folder.path(), record.id), Err(StoreError::InUse { .. })));
         drop(store);
 
@@ -152,7 +213,7 @@ mod tests {
         let former = Some(FormerSecret { digest, kind: SecretKind::Generated, expires });
         let record = TokenRecord { former, ..record() };
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
         drop(store);
         let view = StoreView::open(folder.path()).unwrap();
         for digest in [record.digest, digest] {
@@ -171,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let record = record();
         let store = EmbeddedStore::open(folder.path()).unwrap();
-        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), crate::store::Insertion::Inserted);
+        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
         // The file as it is while the store is open is the file that a killed process leaves.
         let left = tempfile::tempdir().unwrap();
         fs::copy(folder.path().join(FILE_NAME), left.path().join(FILE_NAME)).unwrap();

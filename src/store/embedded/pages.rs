@@ -1,10 +1,10 @@
 //! Pages, read along the table of an order: what a page costs does not depend on how many tokens there are.
 
 use super::orders::{self, Span};
-use super::{TOKENS, USES, row, uses};
+use super::{SPENT, TOKENS, USES, row, uses};
 use crate::store::page::{Order, OrderBy, PAGE_SCAN_MAX, Page, PageQuery};
 use crate::store::usage::Usage;
-use crate::token::{TokenId, TokenRecord};
+use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::{Range, ReadTransaction, ReadableTable};
 use std::ops::Bound;
 
@@ -25,6 +25,18 @@ pub(super) fn read(transaction: &ReadTransaction, query: &PageQuery) -> Result<P
     }
     let ids = ids(transaction, query.order, &orders::span(query))?;
     Page::gather(query, ids.map(|id| id.and_then(record)), usage)
+}
+
+/// Digests that are spent, in their order, after one of them.
+pub(super) fn spent(
+    transaction: &ReadTransaction,
+    after: Option<&TokenDigest>,
+    limit: usize,
+) -> Result<Vec<TokenDigest>, redb::Error> {
+    let table = transaction.open_table(SPENT)?;
+    let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.as_bytes()));
+    let spent = table.range::<&[u8; 32]>((start, Bound::Unbounded))?.take(limit);
+    spent.map(|row| Ok(TokenDigest::from_bytes(*row?.0.value()))).collect()
 }
 
 /// What is known of the use of a token.

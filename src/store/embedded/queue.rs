@@ -2,7 +2,7 @@
 
 use crate::store::usage::TokenUse;
 use crate::store::{AfterDelete, Names, StoreError};
-use crate::token::{TokenId, TokenRecord};
+use crate::token::{TokenDigest, TokenId, TokenRecord};
 use std::io;
 
 /// A change that waits to be committed.
@@ -12,6 +12,7 @@ pub(super) enum Change {
     Update { before: Box<TokenRecord>, after: Box<TokenRecord>, names: Names },
     Delete { id: TokenId, after: AfterDelete },
     AddUses(Vec<TokenUse>),
+    Spend(TokenDigest),
 }
 
 /// What came of a change.
@@ -22,7 +23,7 @@ pub(super) enum Outcome {
     IdTaken,
     /// Another token has a digest that this one would have.
     DigestTaken,
-    /// A digest that the token would have is spent.
+    /// A digest that the token would have, or that is to be spent, is spent.
     DigestSpent,
     /// Another token has the name, which must not repeat.
     NameTaken,

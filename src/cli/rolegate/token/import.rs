@@ -1,0 +1,157 @@
+//! `token import`: tokens out of a file, into the store or into a running server.
+
+mod check;
+mod report;
+mod target;
+
+use super::super::console::Console;
+use super::super::policies::{Configured, LoadError};
+use super::super::settings::{FileArguments, Surroundings};
+use super::super::{DONE, Format};
+use super::Failure;
+use super::server::ServerArguments;
+use crate::backup::{BackupError, Entry, read};
+use crate::engine::Import;
+use crate::token::TokenDigest;
+use check::Checked;
+use clap::Args;
+use report::{Report, Subject};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use target::Target;
+
+/// Something was left alone.
+const CONFLICTS: u8 = 3;
+
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  all tokens of the file are here, as it has them
+  1  it failed; tokens that were imported before stay, and a second run goes on
+  2  wrong usage
+  3  some are not, since they are in conflict with what is here; all others are";
+
+#[derive(Debug, Args)]
+pub(in super::super) struct Arguments {
+    /// The file, which is read twice
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    config: FileArguments,
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Change nothing, and tell what would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace tokens that are here otherwise by those of the file
+    #[arg(long)]
+    replace: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// Tokens that are imported together, with where they come from.
+#[derive(Default)]
+struct Batch {
+    import: Import,
+    subjects: Vec<Subject>,
+}
+
+pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    let mut report = Report::new(arguments.dry_run, arguments.output);
+    let imported = import(arguments, surroundings, &mut report, console);
+    console.progress("");
+    let failed = imported.err().map(|failure| failure.tell(console));
+    // What failed before the first token is told by its error alone.
+    if failed.is_none() || !report.is_empty() {
+        report.print(console);
+    }
+    failed.unwrap_or(if report.has_conflicts() { CONFLICTS } else { DONE })
+}
+
+fn import(
+    arguments: &Arguments,
+    surroundings: &Surroundings,
+    report: &mut Report,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    let checked = Checked::of(&arguments.file)?;
+    let target = match arguments.server.server(surroundings)? {
+        Some(server) => Target::Server(Box::new(server)),
+        None => {
+            let config = arguments.config.load(surroundings)?;
+            let configured = Configured::of(&config);
+            let policies = configured.compile(&configured.read()?, |_| ()).map_err(LoadError::from)?;
+            checked.tell_undefined_roles(&policies, console);
+            Target::store(&config, policies, arguments.dry_run)?
+        }
+    };
+    for digests in checked.spent().chunks(target.batch()) {
+        let batch = Batch {
+            import: Import { spent: digests.to_vec(), ..Import::default() },
+            subjects: digests.iter().map(|digest| Subject::Digest(digest.fingerprint())).collect(),
+        };
+        send(&target, batch, arguments, report, console)?;
+    }
+    let mut batch = Batch::default();
+    entries(&arguments.file, |line, entry| {
+        let Entry::Token(token) = entry else { return Ok(()) };
+        let subject = Subject::Token { line, id: token.id, name: token.name.clone() };
+        if token.digests().any(|digest| checked.is_spent(&digest)) {
+            report.deleted(&subject, console);
+            return Ok(());
+        }
+        batch.subjects.push(subject);
+        batch.import.tokens.push(*token);
+        if batch.subjects.len() < target.batch() {
+            return Ok(());
+        }
+        send(&target, std::mem::take(&mut batch), arguments, report, console)
+    })?;
+    send(&target, batch, arguments, report, console)
+}
+
+fn send(
+    target: &Target,
+    mut batch: Batch,
+    arguments: &Arguments,
+    report: &mut Report,
+    console: &mut Console<'_>,
+) -> Result<(), Failure> {
+    if batch.subjects.is_empty() {
+        return Ok(());
+    }
+    batch.import.replaces = arguments.replace;
+    batch.import.is_dry_run = arguments.dry_run;
+    let outcomes = target.import(&batch.import)?;
+    for (subject, told) in batch.subjects.iter().zip(outcomes) {
+        report.take(subject, told, console);
+    }
+    report.progress(console);
+    Ok(())
+}
+
+/// Reads the file once.
+fn entries(path: &Path, mut each: impl FnMut(u64, Entry) -> Result<(), Failure>) -> Result<(), Failure> {
+    let backup = |error: BackupError| Failure::Backup { path: path.to_owned(), error };
+    let file = File::open(path).map_err(|error| backup(error.into()))?;
+    let mut failed = None;
+    let counts = read(BufReader::new(file), |line, entry| {
+        each(line, entry).map_err(|failure| {
+            failed = Some(failure);
+            BackupError::Stopped
+        })
+    });
+    match (failed, counts) {
+        (Some(failure), _) => Err(failure),
+        (None, counts) => counts.map(drop).map_err(backup),
+    }
+}
+
+impl Checked {
+    /// Whether the file itself tells that a token with this digest was deleted.
+    fn is_spent(&self, digest: &TokenDigest) -> bool {
+        self.spent().binary_search_by(|spent| spent.as_bytes().cmp(digest.as_bytes())).is_ok()
+    }
+}

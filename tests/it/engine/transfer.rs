@@ -1,0 +1,168 @@
+//! Tokens out and in through the gate: who may, what is audited, and what is left alone.
+
+use super::{Outcome, World, at, names, reader};
+use rolegate::audit::AuditEvent;
+use rolegate::engine::{
+    Answer, ChangeError, ExportPosition, Import, ImportConflict, ImportOutcome, Imported, NewToken,
+};
+use rolegate::store::page::Order;
+use rolegate::token::{RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
+use rolegate::tokens::Unauthenticated;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::thread;
+
+impl World {
+    /// All tokens, in parts of `limit`.
+    fn export(&self, limit: usize) -> Result<Vec<TokenRecord>, Box<dyn Error>> {
+        let (mut from, mut tokens) = (Some(ExportPosition::START), Vec::new());
+        while let Some(position) = from {
+            let page = self.engine.export(&self.admin()?, &position, limit, at(1))?;
+            tokens.extend(page.tokens);
+            from = page.next;
+        }
+        Ok(tokens)
+    }
+
+    fn import(&self, tokens: &[TokenRecord], replaces: bool) -> Result<Imported, Box<dyn Error>> {
+        let import = Import { tokens: tokens.to_vec(), replaces, ..Import::default() };
+        Ok(self.engine.import(&self.admin()?, &import, at(2))?)
+    }
+
+    fn record(&self, id: TokenId) -> Result<TokenRecord, Box<dyn Error>> {
+        Ok(self.engine.get(&self.admin()?, id)?.record)
+    }
+}
+
+fn told(imported: &Imported) -> Vec<&'static str> {
+    imported.tokens.iter().map(ImportOutcome::name).collect()
+}
+
+/// A token that is nowhere yet.
+fn new(at: u64, role: &str) -> Result<TokenRecord, Box<dyn Error>> {
+    let world = World::start()?;
+    let (id, _) = world.create(reader())?;
+    let digest = Secret::generate()?.digest();
+    let id_of = TokenId::new(TokenId::MIN + at).ok_or("no id")?;
+    Ok(TokenRecord { id: id_of, digest, roles: vec![RoleName::parse(role)?], ..world.record(id)? })
+}
+
+#[test]
+fn import_is_audited_before_each_change_and_not_when_there_is_none() -> Outcome {
+    let world = World::start()?;
+    let tokens = [new(1, "reader")?, new(2, "reader")?];
+    assert_eq!(told(&world.import(&tokens, false)?), ["created", "created"]);
+    let journal = world.journal.take();
+    assert_eq!(journal.first().map(String::as_str), Some("audit tokens_imported"));
+    let count = |event: &str| journal.iter().filter(|it| *it == event).count();
+    assert_eq!((count("audit token_created"), count("store insert")), (2, 2));
+    assert_eq!(told(&world.import(&tokens, false)?), ["unchanged", "unchanged"]);
+    assert_eq!(world.journal.take(), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn import_that_cannot_be_audited_changes_nothing() -> Outcome {
+    let world = World::start()?;
+    world.journal.0.lock().audit_fails = true;
+    let error = world.import(&[new(1, "reader")?], false).unwrap_err();
+    assert!(error.to_string().contains("the disk is full"), "{error}");
+    world.journal.0.lock().audit_fails = false;
+    assert_eq!(world.engine.token_count(), 1);
+    assert_eq!(told(&world.import(&[new(1, "reader")?], false)?), ["created"]);
+    Ok(())
+}
+
+#[test]
+fn export_that_cannot_be_audited_gives_nothing() -> Outcome {
+    let world = World::start()?;
+    world.journal.0.lock().audit_fails = true;
+    assert!(world.export(10).is_err());
+    world.journal.0.lock().audit_fails = false;
+    assert_eq!(world.export(10)?.len(), 1);
+    let audited = world.audit.entries();
+    assert!(names(&audited).contains(&AuditEvent::TokensExported { count: 1 }.name()));
+    Ok(())
+}
+
+#[test]
+fn replaced_token_is_refused_by_its_old_secret_at_once() -> Outcome {
+    let world = World::start()?;
+    let (id, old) = world.create(reader())?;
+    let secret = Secret::generate()?;
+    let other = TokenRecord { digest: secret.digest(), ..world.record(id)? };
+    assert_eq!(told(&world.import(std::slice::from_ref(&other), false)?), ["conflict"]);
+    assert!(matches!(world.check(&old, "GET", "/things", 3)?, Answer::Permitted(_)));
+    assert_eq!(told(&world.import(&[other], true)?), ["replaced"]);
+    let Answer::Unauthenticated(challenge) = world.check(&old, "GET", "/things", 3)? else { panic!() };
+    assert_eq!(challenge.cause, Unauthenticated::Unknown);
+    assert!(matches!(world.check(secret.expose(), "GET", "/things", 3)?, Answer::Permitted(_)));
+    Ok(())
+}
+
+#[test]
+fn request_replaces_no_token_that_the_configuration_rules_or_that_has_expired() -> Outcome {
+    let world = World::start()?;
+    let bootstrap = world.admin()?.principal().ok_or("no principal")?.id;
+    let (expiring, _) = world.create(NewToken { expires: Some(at(2)), ..reader() })?;
+    let own = TokenRecord { name: "mine".to_owned(), ..world.record(bootstrap)? };
+    let as_api = TokenRecord { origin: TokenOrigin::Api, ..own.clone() };
+    let revived = TokenRecord { expires: None, ..world.record(expiring)? };
+    let imported = world.import(&[own, as_api, revived], true)?;
+    let is = |at: usize, wanted: fn(&ChangeError) -> bool| matches!(imported.tokens.get(at), Some(ImportOutcome::Conflict(ImportConflict::Refused(it))) if wanted(it));
+    assert!(is(0, |error| matches!(error, ChangeError::Configured { .. })), "{imported:?}");
+    assert!(is(1, |error| matches!(error, ChangeError::Configured { .. })), "{imported:?}");
+    assert!(is(2, |error| matches!(error, ChangeError::Expired(_))), "{imported:?}");
+    // The operator may: the files are the operator's.
+    let revived = TokenRecord { expires: None, ..world.record(expiring)? };
+    let import = Import { tokens: vec![revived], replaces: true, ..Import::default() };
+    assert_eq!(told(&world.engine.restore(&import, at(3))?), ["replaced"]);
+    Ok(())
+}
+
+#[test]
+fn deleted_token_imports_nothing_more() -> Outcome {
+    let world = World::start()?;
+    let (id, secret) = world.create(NewToken { roles: vec![RoleName::parse("admin")?], ..reader() })?;
+    let permit = world.permit(&secret, "POST", "/tokens/")?;
+    let import = Import { tokens: vec![new(1, "reader")?], ..Import::default() };
+    world.engine.delete(&world.admin()?, id, at(2))?;
+    assert!(matches!(world.engine.import(&permit, &import, at(2)), Err(ChangeError::Revoked)));
+    assert!(matches!(
+        world.engine.export(&permit, &ExportPosition::START, 1, at(2)),
+        Err(ChangeError::Revoked)
+    ));
+    assert!(world.engine.import(&world.admin()?, &import, at(2)).is_ok());
+    Ok(())
+}
+
+#[test]
+fn every_token_that_nobody_touches_is_exported_once_while_others_come_and_go() -> Outcome {
+    let world = World::start()?;
+    let kept: Vec<TokenId> =
+        (0..60).map(|_| Ok(world.create(reader())?.0)).collect::<Result<_, Box<dyn Error>>>()?;
+    let exports: Result<Vec<_>, String> = thread::scope(|scope| {
+        let busy = scope.spawn(|| {
+            for _ in 0..200 {
+                let (id, _) = world.create(reader()).map_err(|error| error.to_string())?;
+                let permit = world.admin().map_err(|error| error.to_string())?;
+                world.engine.delete(&permit, id, at(1)).map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(())
+        });
+        let mut exports = Vec::new();
+        while !busy.is_finished() || exports.is_empty() {
+            exports.push(world.export(7).map_err(|error| error.to_string())?);
+        }
+        busy.join().map_err(|_| "panicked".to_owned())??;
+        Ok(exports)
+    });
+    for tokens in exports? {
+        let mut seen = BTreeMap::new();
+        tokens.iter().for_each(|token| *seen.entry(token.id).or_insert(0) += 1);
+        assert!(kept.iter().all(|id| seen.get(id) == Some(&1)));
+        let positions: Vec<_> = tokens.iter().map(|token| Order::default().position(token)).collect();
+        assert!(positions.is_sorted());
+    }
+    Ok(())
+}
