@@ -70,7 +70,7 @@ pub enum Actor<'a> {
 #[non_exhaustive]
 pub enum AuditError {
     /// The operating system refused.
-    #[error("cannot {action} the audit log `{}`: {source}; no token is changed until it can be written", path.display())]
+    #[error("cannot {action} the audit log `{}`: {source}; make room for it, or let the user that runs rolegate write it", path.display())]
     Io {
         /// What was tried: `open`, `read`, `write`.
         action: &'static str,

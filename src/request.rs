@@ -248,9 +248,10 @@ impl Request {
         self.0.id.as_ref()
     }
 
-    /// Where the request comes from, when that is known.
+    /// Where the request comes from, when that is known. An IPv4 address is one, also where a socket for both versions
+    /// tells it as `::ffff:192.0.2.1`: else no rule about it would match.
     pub fn client_ip(&self) -> Option<IpAddr> {
-        self.0.client_ip
+        self.0.client_ip.map(|address| address.to_canonical())
     }
 
     /// What the request presents as its credential.
@@ -397,6 +398,21 @@ mod tests {
         assert_eq!(read("CONNECT", "localhost:443", &host).unwrap_err(), Malformed::AuthorityForm);
         assert_eq!(read("GET", "http://other/a", &host).unwrap_err(), Malformed::HostMismatch);
         assert_eq!(read("GET", "ftp://localhost/a", &host).unwrap_err(), Malformed::Scheme);
+    }
+
+    #[test]
+    fn ipv4_address_is_one_in_either_spelling() {
+        let from = |address: &str| {
+            let parts = RequestParts {
+                client_ip: Some(address.parse().unwrap()),
+                ..Request::new(Method::GET, CanonicalPath::asterisk()).into_parts()
+            };
+            Request::from(parts).client_ip().unwrap().to_string()
+        };
+        assert_eq!(from("::ffff:10.1.0.7"), "10.1.0.7");
+        assert_eq!(from("10.1.0.7"), "10.1.0.7");
+        assert_eq!(from("2001:db8::7"), "2001:db8::7");
+        assert_eq!(from("::10.1.0.7"), "::a01:7", "that only looks alike");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tokens: the secret that is shown once, the digest that is kept, and who a live token is.
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "server")]
 pub mod candidates;
 mod state;
 

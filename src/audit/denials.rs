@@ -56,8 +56,7 @@ impl Denials {
                 return None;
             }
         }
-        let fresh = || Window { start: now, written: 0, left_out: Uncounted::default() };
-        let window = self.tokens.entry(token).or_insert_with(fresh);
+        let window = self.window(token, now);
         if window.is_over(now) {
             (window.start, window.written) = (now, 0);
         }
@@ -71,8 +70,10 @@ impl Denials {
 
     /// The entry of a denial could not be written: it and those that it was to tell of are left out after all.
     pub fn put_back(&mut self, token: Option<TokenId>, count: u64, now: Timestamp) {
-        match token.and_then(|token| self.tokens.get_mut(&token)) {
-            Some(window) => window.left_out.add(count, now),
+        let has_room = self.tokens.len() < DENIED_TOKENS_MAX;
+        match token.filter(|token| has_room || self.tokens.contains_key(token)) {
+            // Its minute may be over and forgotten meanwhile: whose denials these are is not.
+            Some(token) => self.window(token, now).left_out.add(count, now),
             None => self.others.add(count, now),
         }
     }
@@ -94,6 +95,11 @@ impl Denials {
             due.push(LeftOut { token: None, count, since });
         }
         due
+    }
+
+    fn window(&mut self, token: TokenId, now: Timestamp) -> &mut Window {
+        let fresh = || Window { start: now, written: 0, left_out: Uncounted::default() };
+        self.tokens.entry(token).or_insert_with(fresh)
     }
 }
 
@@ -167,8 +173,27 @@ mod tests {
         assert_eq!(denials.admit(token(1), at(0)), Some(0));
         denials.put_back(Some(token(1)), 1, at(0));
         assert_eq!(denials.admit(token(1), at(1)), Some(1));
-        denials.put_back(Some(token(3)), 2, at(1));
+        denials.put_back(None, 2, at(1));
         assert_eq!(denials.take_due(at(1), false), [LeftOut { token: None, count: 2, since: at(1) }]);
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later_of_the_same_token() {
+        let mut denials = Denials::default();
+        let flood = (0..=DENIALS_AT_ONCE).filter(|_| denials.admit(token(1), at(0)).is_none()).count();
+        assert_eq!(flood, 1);
+        let due = [LeftOut { token: Some(token(1)), count: 1, since: at(0) }];
+        for later in [60, 120, 180] {
+            assert_eq!(denials.take_due(at(later), false), due);
+            denials.put_back(Some(token(1)), 1, at(0));
+        }
+        assert_eq!(denials.admit(token(1), at(181)), Some(1));
+        // Where more tokens are denied than are told apart, it is counted with the others.
+        for number in 2..=DENIED_TOKENS_MAX as u64 {
+            assert_eq!(denials.admit(token(number), at(181)), Some(0));
+        }
+        denials.put_back(Some(token(5000)), 3, at(182));
+        assert_eq!(denials.take_due(at(182), false), [LeftOut { token: None, count: 3, since: at(182) }]);
     }
 
     #[test]

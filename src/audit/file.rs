@@ -135,10 +135,11 @@ impl FileAudit {
 
     /// Gives the full file another name and begins a new one. Where that cannot be done, the full one grows on.
     fn rotate(&self, writer: &mut Writer) -> Result<(), AuditError> {
-        let name = rotated::name(&self.path, writer.tail.seq);
+        let place = rotated::place(&self.path);
+        let name = rotated::name(&place, writer.tail.seq);
         let renamed = match fs::symlink_metadata(&name) {
             Ok(_) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
-            Err(_) => fs::rename(&self.path, &name),
+            Err(_) => fs::rename(&place, &name),
         };
         match renamed {
             Ok(()) => self.go_on(writer),

@@ -6,6 +6,7 @@ use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
 use crate::request::METHOD_MAX_BYTES;
+use crate::token::candidates::without_secrets;
 use crate::token::{Principal, TokenId};
 use http::{Method, StatusCode};
 use rand::TryRng as _;
@@ -120,7 +121,8 @@ impl Line {
         // One that is too long was refused for it, and would make the line as long as the client likes.
         let method =
             Some(self.method.as_str()).filter(|method| method.len() <= METHOD_MAX_BYTES).unwrap_or("-");
-        let path = self.path.as_ref().map_or("-", CanonicalPath::as_str);
+        let path = without_secrets(self.path.as_ref().map_or("-", CanonicalPath::as_str));
+        let path = &*path;
         let decision = self.outcome.name();
         let token = self.token.map(TokenId::get);
         let rule = self.rule.as_ref().map(tracing::field::display);

@@ -2,6 +2,8 @@
 
 use super::{BODY_CHARS, GROUP_CHARS, PREFIX, Secret, SecretError, SecretKind, TokenDigest};
 use memchr::memmem;
+use std::borrow::Cow;
+use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
 /// Characters of a generated secret: the prefix, and the groups with a hyphen between each two.
@@ -80,7 +82,9 @@ impl Finder {
                 let is_empty = |at: usize| rest.get(at).is_none_or(|byte| *byte == 0);
                 let is_wide = stride == 1 || (1..2 * GENERATED_CHARS - 1).step_by(2).all(is_empty);
                 let digest = is_wide.then(|| read(rest.iter().step_by(stride).copied(), next))??;
-                Some(Candidate { at, length: stride * GENERATED_CHARS, encoding, digest: digest.0 })
+                // In one order of UTF-16 the last character has no second byte behind it.
+                let length = rest.len().min(stride * GENERATED_CHARS);
+                Some(Candidate { at, length, encoding, digest: digest.0 })
             }));
         }
         for needle in &self.base64 {
@@ -89,6 +93,28 @@ impl Finder {
         found.sort_by_key(|candidate| (candidate.at, candidate.encoding));
         found
     }
+}
+
+/// The text with `secret-of-token-` and the fingerprint in the place of each generated secret: for logs, where a secret
+/// may arrive as a path, or as the name of a token. It is a word that a path may hold as it stands.
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    static FINDER: LazyLock<Finder> = LazyLock::new(Finder::new);
+    let mut clean = String::new();
+    let mut done = 0;
+    for Candidate { at, length, digest, .. } in FINDER.find(text.as_bytes(), text.len()) {
+        // What has a wrong checksum opens nothing.
+        let Some(digest) = digest else { continue };
+        let Some(before) = text.get(done..at) else { continue };
+        clean.push_str(before);
+        clean.push_str("secret-of-token-");
+        clean.push_str(&digest.fingerprint());
+        done = at + length;
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(text.get(done..).unwrap_or_default());
+    Cow::Owned(clean)
 }
 
 impl Default for Finder {
@@ -191,6 +217,24 @@ mod tests {
     fn spoiled(text: &str) -> String {
         let last = if text.ends_with('a') { "b" } else { "a" };
         format!("{}{last}", text.get(..text.len() - 1).unwrap())
+    }
+
+    #[test]
+    fn text_without_secrets_has_their_fingerprints_and_everything_else() {
+        for text in ["", "ci", "/api/security/tokens/355944160422821", "svctok-", "späte Läufe"] {
+            assert!(matches!(without_secrets(text), Cow::Borrowed(same) if same == text));
+        }
+        let (one, two) = (generated(), generated());
+        let word = |text: &str| format!("secret-of-token-{}", digest_of(text).unwrap().fingerprint());
+        for (before, between, after) in [("", "", ""), ("/tokens/", "/", "/rotate"), ("ä", "ö ", "ü")] {
+            let text = format!("{before}{one}{between}{two}{after}");
+            let clean = format!("{before}{}{between}{}{after}", word(&one), word(&two));
+            assert_eq!(without_secrets(&text), clean);
+        }
+        let encoded = String::from_utf8(base64(one.as_bytes(), true)).unwrap();
+        assert!(without_secrets(&format!("/{encoded}/x")).starts_with("/secret-of-token-"));
+        let spoiled = spoiled(&one);
+        assert_eq!(without_secrets(&spoiled), spoiled, "it opens nothing");
     }
 
     fn utf16(text: &str, is_big: bool) -> Vec<u8> {

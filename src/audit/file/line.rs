@@ -3,6 +3,7 @@
 use super::LINE_MAX_BYTES;
 use super::chain::Tail;
 use crate::audit::{Actor, AuditEntry, AuditEvent};
+use crate::token::candidates::without_secrets;
 use crate::token::{RoleName, TokenId, TokenOrigin, TokenRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
@@ -154,6 +155,13 @@ pub(super) fn may_be_torn(line: &[u8]) -> bool {
     START.starts_with(line) || line.starts_with(START)
 }
 
+/// Whether a line may be the beginning of the entry with this number.
+pub(super) fn may_begin(line: &[u8], seq: u64) -> bool {
+    let mut start = START.to_vec();
+    start.extend_from_slice(format!("{seq},").as_bytes());
+    start.starts_with(line) || line.starts_with(&start)
+}
+
 pub(super) fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -250,12 +258,13 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Compact JSON in which whatever a terminal would obey or hide is escaped, beyond what JSON asks for.
+/// Compact JSON in which whatever a terminal would obey or hide is escaped, beyond what JSON asks for, and where no
+/// generated secret stands, wherever a client wrote one.
 pub(crate) struct Visible;
 
 impl Formatter for Visible {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
-        for part in text.split_inclusive(is_invisible) {
+        for part in without_secrets(text).split_inclusive(is_invisible) {
             let hidden = part.chars().next_back().filter(|letter| is_invisible(*letter));
             let Some(hidden) = hidden else {
                 out.write_all(part.as_bytes())?;

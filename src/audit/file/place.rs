@@ -2,6 +2,7 @@
 
 use super::chain::Tail;
 use super::line::{Link, may_be_torn};
+use super::rotated::Beside;
 use super::{LINE_MAX_BYTES, rotated};
 use crate::audit::AuditError;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
@@ -74,7 +75,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
         let _ = file.0.set_permissions(Permissions::from_mode(mode & 0o700));
     }
     if text.end == 0 {
-        sync_parent(path).map_err(io)?;
+        sync_parent(&rotated::place(path)).map_err(io)?;
     }
     Ok(Opened { file, text, tail })
 }
@@ -82,7 +83,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, AuditError> {
 /// How the newest of the older files ends that lie beside this one, so that the next file goes on from it.
 pub(super) fn older_tail(path: &Path) -> Result<Tail, AuditError> {
     let read = |path: &Path, source| AuditError::Io { action: "read", path: path.to_owned(), source };
-    let older = rotated::beside(path).map_err(|source| read(path, source))?.files;
+    let Beside { files: older, packed } = rotated::beside(path).map_err(|source| read(path, source))?;
     let mut newest: Option<(u64, PathBuf, File)> = None;
     for older in older {
         let file = File::open(&older).map_err(|source| read(&older, source))?;
@@ -93,7 +94,16 @@ pub(super) fn older_tail(path: &Path) -> Result<Tail, AuditError> {
             newest = Some((first, older, file));
         }
     }
-    let Some((_, older, file)) = newest else { return Ok(Tail::default()) };
+    let Some((_, older, file)) = newest else {
+        if let Some(packed) = packed.last() {
+            tracing::warn!(
+                log = %path.display(), packed = %packed.display(),
+                "the audit log begins anew, since its earlier parts are packed: let the newest part stay unpacked until \
+                 the log has entries again"
+            );
+        }
+        return Ok(Tail::default());
+    };
     Ok(End::read(&file, &older)?.tail(&older)?.unwrap_or_default())
 }
 

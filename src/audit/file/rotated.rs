@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// How many digits the number in a name has at least, so that names sort as their entries do.
 const DIGITS: usize = 12;
+/// So many links are followed, as many as Linux does.
+const LINKS_MAX: usize = 40;
 /// What programs call a file that they have packed.
 const PACKED: [&str; 5] = [".gz", ".bz2", ".xz", ".zst", ".Z"];
 
@@ -20,6 +22,18 @@ pub struct Beside {
     pub packed: Vec<PathBuf>,
 }
 
+/// Where the file of a log lies when its path is a link, or a link to one, whether it is there or not: its parts lie
+/// beside the file, and the link stays.
+pub(super) fn place(path: &Path) -> PathBuf {
+    let mut place = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(target) = fs::read_link(&place) else { break };
+        // A target that is absolute stands for itself.
+        place = place.parent().unwrap_or(Path::new("")).join(target);
+    }
+    place
+}
+
 /// The name that a full file gets, by the number of its last entry.
 pub(super) fn name(path: &Path, last: u64) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -28,11 +42,12 @@ pub(super) fn name(path: &Path, last: u64) -> PathBuf {
 }
 
 /// The earlier parts of a log: what a full file is renamed to, and the names that programs give that rotate logs,
-/// such as `audit.jsonl.1` and `audit.jsonl-20300131`.
+/// such as `audit.jsonl.1` and `audit.jsonl-20300131`. They lie beside the file, also where the path is a link to it.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub fn beside(path: &Path) -> io::Result<Beside> {
+    let path = &*place(path);
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside = Beside::default();
     let Some(own) = path.file_name() else { return Ok(beside) };

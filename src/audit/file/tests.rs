@@ -66,6 +66,28 @@ fn written(path: &Path, entries: u8) {
 }
 
 #[test]
+fn secret_that_a_client_sends_as_something_else_is_in_no_line() {
+    let (_folder, path) = place();
+    let audit = FileAudit::open(&path).unwrap();
+    let secret = crate::token::Secret::generate().unwrap();
+    let (text_of, fingerprint) = (secret.expose(), secret.digest().fingerprint());
+    let named = TokenRecord {
+        name: text_of.into(),
+        description: Some(format!("is {text_of}, \u{1f511}")),
+        ..token(1)
+    };
+    let (owner, path_of) = (named.principal(), format!("/api/security/tokens/{text_of}"));
+    audit.record(&entry(Some(&owner), AuditEvent::TokenCreated(&named))).unwrap();
+    let denied = AuditEvent::AdminDenied { method: "GET", path: &path_of, decision_id: "d-1", left_out: 0 };
+    audit.record(&entry(None, denied)).unwrap();
+    let written = text(&path);
+    assert!(!written.contains(text_of), "a secret is in the log");
+    let word = format!("secret-of-token-{fingerprint}");
+    assert_eq!(written.matches(&word).count(), 4, "{written}");
+    assert!(written.contains(&format!("\"path\":\"/api/security/tokens/{word}\"")), "{written}");
+}
+
+#[test]
 fn every_event_is_one_line_without_secrets() {
     let (_folder, path) = place();
     let audit = FileAudit::open(&path).unwrap();
@@ -201,7 +223,7 @@ fn path_that_cannot_be_written_is_a_clear_error() {
     assert_eq!(
         error.to_string(),
         "cannot open the audit log `/nowhere/audit.log`: No such file or directory (os error 2); \
-         no token is changed until it can be written"
+         make room for it, or let the user that runs rolegate write it"
     );
 }
 

@@ -68,7 +68,7 @@ pub struct WentBack {
 #[non_exhaustive]
 pub enum ClockError {
     /// The operating system refuses.
-    #[error("cannot {action} `{}`, which keeps the latest time: {source}; let the user that runs rolegate write it", path.display())]
+    #[error("cannot {action} `{}`, which keeps the latest time: {source}; make room for it, or let the user that runs rolegate write it", path.display())]
     Io {
         /// What was tried: `read`, `write`.
         action: &'static str,
@@ -136,14 +136,28 @@ impl SteadyClock {
         let (line, kept) = (Mutex::new(line), Mutex::new(i64::MIN));
         let inner = Inner { path, wall, stopwatch, line, latest, kept, is_failing: AtomicBool::new(false) };
         let clock = Self(Arc::new(inner));
-        clock.keep()?;
+        match clock.keep() {
+            // Who needs no more than what is there already is served while there is no room for more.
+            Err(error) if error.is_for_want_of_room() => clock.tell(&error),
+            kept => kept?,
+        }
         Ok((clock, went_back))
     }
 
     /// What time it is: what the clock of the machine says, but never less than the latest time that counted.
     pub fn clock(&self) -> Clock {
         let inner = Arc::clone(&self.0);
-        Arc::new(move || (inner.wall)().max(Timestamp::from_millis(inner.latest.load(Ordering::Relaxed))))
+        Arc::new(move || {
+            let wall = (inner.wall)();
+            let latest = inner.latest.load(Ordering::Relaxed);
+            let ahead = wall.as_millis().saturating_sub(latest);
+            if (1..=millis(STEP_MAX)).contains(&ahead) {
+                // As much as passes between two looks: what is told counts, or a jump back would take it back.
+                return Timestamp::from_millis(inner.latest.fetch_max(wall.as_millis(), Ordering::Relaxed))
+                    .max(wall);
+            }
+            wall.max(Timestamp::from_millis(latest))
+        })
     }
 
     /// Compares the clock with the time that has passed. What it says counts from then on, unless it has jumped.
@@ -216,12 +230,21 @@ impl SteadyClock {
     fn keep_or_tell(&self) {
         match self.keep() {
             Ok(()) => self.0.is_failing.store(false, Ordering::Relaxed),
-            Err(error) => {
-                if !self.0.is_failing.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(%error, "a start with a clock that went back might revive what expired meanwhile");
-                }
-            }
+            Err(error) => self.tell(&error),
         }
+    }
+
+    fn tell(&self, error: &ClockError) {
+        if !self.0.is_failing.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%error, "a start with a clock that went back might revive what expired meanwhile");
+        }
+    }
+}
+
+impl ClockError {
+    fn is_for_want_of_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 }
 
@@ -364,6 +387,40 @@ mod tests {
         assert!((10_000 + HOUR..10_000 + HOUR + 3000).contains(&stands), "{stands}");
         machine.pass(&clock, HOUR);
         assert_eq!(time(&clock), 10_000 + HOUR / 2 + HOUR);
+    }
+
+    #[test]
+    fn time_that_was_told_is_not_taken_back_before_the_next_look() {
+        let machine = Machine::new();
+        let (clock, _) = machine.start();
+        let told = [0, 900, -HOUR, HOUR - 100, 1100].map(|by| {
+            machine.jump(by);
+            time(&clock)
+        });
+        assert_eq!(told, [0, 900, 900, 900, 1900]);
+        // A jump that is no more than told is not remembered.
+        machine.jump(HOUR);
+        assert_eq!(time(&clock), HOUR + 1900);
+        machine.jump(-HOUR);
+        assert_eq!(time(&clock), 1900);
+    }
+
+    #[test]
+    fn full_disk_keeps_no_server_from_starting_and_another_failure_does() {
+        let machine = Machine::new();
+        drop(machine.start());
+        let beside = machine.folder.path().join("clock.new");
+        std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
+        machine.pass(&machine.start().0, 1000);
+        assert!(machine.file().starts_with(&NOW.to_string()));
+        fs::remove_file(&beside).unwrap();
+        fs::create_dir(&beside).unwrap();
+        let open =
+            SteadyClock::open(machine.folder.path(), super::super::wall_clock(), super::super::stopwatch());
+        assert!(open.is_err());
+        fs::remove_dir(&beside).unwrap();
+        machine.start().0.keep().unwrap();
+        assert!(machine.file().starts_with(&(NOW + 1000).to_string()));
     }
 
     #[test]

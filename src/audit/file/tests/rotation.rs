@@ -43,6 +43,26 @@ fn full_file_is_renamed_and_the_chain_goes_on_in_a_new_one() {
 }
 
 #[test]
+fn log_behind_a_link_has_its_parts_beside_the_file_and_the_link_stays() {
+    let (folder, path) = place();
+    let other = tempfile::tempdir().unwrap();
+    // One link leads to another, the one relative and the other absolute; the file is not there yet.
+    std::os::unix::fs::symlink("link", &path).unwrap();
+    std::os::unix::fs::symlink(other.path().join("real.log"), folder.path().join("link")).unwrap();
+    let audit = small(&path);
+    (0..5).for_each(|_| audit.record(&started()).unwrap());
+    assert_eq!(names(folder.path()), ["audit.log", "link"]);
+    assert_eq!(names(other.path()), ["real.log", "real.log.000000000002", "real.log.000000000004"]);
+    whole(&path, 5);
+    drop(audit);
+    // Also after a crash between two files.
+    fs::rename(other.path().join("real.log"), other.path().join("real.log.000000000005")).unwrap();
+    small(&path).record(&started()).unwrap();
+    whole(&path, 6);
+    whole(&other.path().join("real.log"), 6);
+}
+
+#[test]
 fn entry_that_is_longer_than_a_file_may_be_has_one_of_its_own() {
     let (folder, path) = place();
     let audit = FileAudit::open(&path).unwrap().with_max_bytes(1);

@@ -58,6 +58,23 @@ fn changed_missing_and_reordered_lines_are_found_with_their_places() {
 }
 
 #[test]
+fn first_entry_that_is_none_any_more_is_no_torn_line() {
+    let whole = lines();
+    let l: Vec<&str> = whole.iter().map(String::as_str).collect();
+    let foreign = "1: inserted: this is no entry, and no beginning of one";
+    for at in (8..l[0].len()).step_by(5) {
+        assert_eq!(findings(&[l[0].get(..at).unwrap(), l[1], l[2]], None), foreign, "cut at {at}");
+    }
+    assert_eq!(findings(&[&l[0].replacen("\"prev\"", "'prev'", 1), l[1]], None), foreign);
+    // The beginning of the second entry, from a crash whose first entry lies in a file that was moved away.
+    assert_eq!(findings(&[l[1].get(..40).unwrap(), l[1], l[2]], None), "");
+    assert_eq!(findings(&[l[1].get(..3).unwrap(), l[1], l[2]], None), "");
+    // At the end as well, only the entry that had to come may have been cut short.
+    assert_eq!(findings(&[l[0], l[1].get(..40).unwrap()], None), "");
+    assert_eq!(findings(&[l[0], l[2].get(..40).unwrap()], None), foreign.replace('1', "2"));
+}
+
+#[test]
 fn entry_that_must_be_there_tells_a_log_that_was_cut_off() {
     let whole = lines();
     let l: Vec<&str> = whole.iter().map(String::as_str).collect();

@@ -1,13 +1,15 @@
 //! Line after line: whether each is the one that has to come.
 
 use super::super::chain::Tail;
-use super::super::line::{Link, hex, may_be_torn};
+use super::super::line::{Link, hex, may_be_torn, may_begin};
 use super::{FINDINGS_MAX, FileReport, Finding, Inspection, LastEntry, Shape, Wrong};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 
 /// So many gaps are remembered, so that an entry that turns up later is told as reordered.
 const GAPS_MAX: usize = 1000;
+/// So much of a line tells which entry it was to become.
+const START_BYTES: usize = 32;
 /// So many lines that are no entries are remembered one by one, between two entries.
 const ODD_MAX: usize = 100;
 
@@ -24,7 +26,7 @@ pub(super) struct Check<'l> {
     /// SHA-256 of the line before, whatever it is: what earlier versions named after a torn line.
     before: [u8; 32],
     /// Lines since the last entry that are none.
-    odd: Vec<(Place, Shape, bool)>,
+    odd: Vec<Odd>,
     gaps: Vec<Gap>,
 }
 
@@ -33,6 +35,15 @@ pub(super) struct Check<'l> {
 struct Place {
     file: usize,
     line: u64,
+}
+
+/// A line that is no entry.
+#[derive(Debug)]
+struct Odd {
+    place: Place,
+    shape: Shape,
+    /// What it starts with, as far as that tells whether it was to become an entry, and which.
+    start: Vec<u8>,
 }
 
 /// Entries that were not where they belong.
@@ -76,7 +87,8 @@ impl<'l> Check<'l> {
             None => {
                 self.tail.pass(text);
                 if self.odd.len() < ODD_MAX {
-                    self.odd.push((self.place(), shape, may_be_torn(text)));
+                    let start = text.get(..START_BYTES).unwrap_or(text).to_vec();
+                    self.odd.push(Odd { place: self.place(), shape, start });
                 }
             }
         }
@@ -93,18 +105,18 @@ impl<'l> Check<'l> {
             if link.seq == 0 || (link.seq == 1 && !follows) {
                 self.find(self.place(), Wrong::NoBeginning);
             }
-            // What a log begins with whose beginning was moved away cannot be told.
-            self.settle_odd(follows);
+            // What a log begins with whose beginning was moved away cannot be told, but for its number.
+            self.settle_odd(follows, Some(link.seq));
         } else if follows {
             if link.seq != expected {
                 self.find(self.place(), Wrong::Renumbered { entry: link.seq, was: expected });
             }
-            self.settle_odd(true);
+            self.settle_odd(true, None);
         } else if link.seq == expected {
             self.unlinked(link);
         } else if link.seq > expected {
             let gap = Gap { from: expected, to: link.seq - 1, at: self.place() };
-            self.settle_odd(false);
+            self.settle_odd(false, Some(expected));
             self.remember(gap);
         } else {
             let after = self.tail.seq;
@@ -128,12 +140,12 @@ impl<'l> Check<'l> {
         let Some((place, digest)) = self.last else { return };
         if link.prev == hex(&digest) {
             // It follows from the last entry, and what stands between the two came later.
-            for (place, ..) in std::mem::take(&mut self.odd) {
-                self.find(place, Wrong::Inserted);
+            for odd in std::mem::take(&mut self.odd) {
+                self.find(odd.place, Wrong::Inserted);
             }
             return;
         }
-        self.settle_odd(true);
+        self.settle_odd(true, None);
         // What is known to be wrong with that line explains it.
         let is_known = self.found.findings.iter().any(|found| {
             let report = self.found.files.get(place.file);
@@ -144,12 +156,14 @@ impl<'l> Check<'l> {
         }
     }
 
-    /// What becomes of the lines since the last entry that are none: torn, when the entry after them knows of them.
-    fn settle_odd(&mut self, are_known: bool) {
-        for (place, shape, may_be_torn) in std::mem::take(&mut self.odd) {
+    /// What becomes of the lines since the last entry that are none: torn, when the entry after them knows of them, or
+    /// when they may be the beginning of the entry that had to come, whose number is `next` where that is known.
+    fn settle_odd(&mut self, are_known: bool, next: Option<u64>) {
+        for Odd { place, shape, start } in std::mem::take(&mut self.odd) {
+            let may_be_torn = || next.map_or_else(|| may_be_torn(&start), |next| may_begin(&start, next));
             if shape == Shape::TooLong {
                 self.find(place, Wrong::TooLong);
-            } else if are_known || may_be_torn {
+            } else if are_known || may_be_torn() {
                 self.found.torn += 1;
                 if let Some(report) = self.found.files.get_mut(place.file) {
                     report.torn += 1;
@@ -201,7 +215,7 @@ impl<'l> Check<'l> {
 
     /// What the whole log holds.
     pub(super) fn end(mut self) -> Inspection {
-        self.settle_odd(false);
+        self.settle_odd(false, self.last.is_some().then(|| self.tail.seq.saturating_add(1)));
         for gap in std::mem::take(&mut self.gaps) {
             self.find(gap.at, Wrong::Missing { from: gap.from, to: gap.to });
         }
