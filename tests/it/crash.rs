@@ -23,10 +23,11 @@ fn killed_server_keeps_what_it_answered() {
     driver.finish().unwrap();
     let tally = driver.tally();
     println!(
-        "crash: server killed {ROUNDS} times, {} creates and {} deletes acknowledged",
-        tally.created, tally.deleted
+        "crash: server killed {ROUNDS} times, {} creates, {} updates and {} deletes acknowledged",
+        tally.created, tally.updated, tally.deleted
     );
-    assert!(tally.created > 5 * ROUNDS && tally.deleted > 5 * ROUNDS, "too little happened: {tally:?}");
+    let least = tally.created.min(tally.updated).min(tally.deleted);
+    assert!(least > 2 * ROUNDS, "too little happened: {tally:?}");
     assert!(tally.unanswered > ROUNDS, "too few kills hit a change under way: {tally:?}");
 }
 
