@@ -151,6 +151,7 @@ impl Server {
             reloader: self.reloader.clone(),
             reloads: Arc::new(Semaphore::new(api::RELOADS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(api::REPORTS_AT_ONCE)),
+            imports: Arc::new(Semaphore::new(api::IMPORTS_AT_ONCE)),
             shadow: self.shadow.clone(),
             started: (self.clock)(),
             draining: draining.subscribe(),

@@ -34,6 +34,9 @@ pub(super) const RELOADS_AT_ONCE: usize = 4;
 /// How many reports about candidate policies are made at once: one may take megabytes.
 pub(super) const REPORTS_AT_ONCE: usize = 2;
 
+/// How many imports are made at once: each writes from many threads.
+pub(super) const IMPORTS_AT_ONCE: usize = 2;
+
 /// Below it lies what only this program has.
 const OWN_PATH: &str = "/api/rolegate";
 
@@ -47,6 +50,8 @@ pub(super) struct Api {
     pub(super) reloads: Arc<Semaphore>,
     /// Room for reports about candidate policies.
     pub(super) reports: Arc<Semaphore>,
+    /// Room for imports.
+    pub(super) imports: Arc<Semaphore>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
@@ -128,7 +133,12 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(waiting(api, at(export).map(without_body).untuple_one(), None, transfer::export))
         .unify()
-        .or(waiting(api, warp::post().and(at(import)).and(warp::body::bytes()), None, transfer::import))
+        .or(waiting(
+            api,
+            warp::post().and(at(import)).and(warp::body::bytes()),
+            Some(&api.imports),
+            transfer::import,
+        ))
         .unify()
         .or(quick(api, import, transfer::import))
         .unify()
@@ -270,6 +280,7 @@ mod tests {
             reloader: None,
             reloads: Arc::new(Semaphore::new(RELOADS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
+            imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE)),
             shadow,
             started: Timestamp::EPOCH,
             draining,

@@ -22,4 +22,5 @@ mod reload;
 mod reload_busy;
 mod tokens;
 mod tokens_list;
+mod transfer;
 mod world;

@@ -13,7 +13,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 /// How many tokens are written at the same time: a store that commits them together is waited for less often.
-const WRITERS: usize = 8;
+const WRITERS: usize = 32;
 /// How often a token is compared anew when somebody else changes it at the same moment.
 const TRIES_MAX: usize = 8;
 
@@ -163,18 +163,23 @@ impl<'a> Importing<'a> {
         let spent = self.import.spent.iter().map(|digest| self.spend(digest)).collect::<Result<_, _>>()?;
         let share = self.import.tokens.len().div_ceil(WRITERS).max(1);
         let tokens: Result<Vec<Vec<ImportOutcome>>, ChangeError> = thread::scope(|scope| {
-            let shares = self.import.tokens.chunks(share);
-            let writers: Vec<_> = shares
-                .map(|share| {
-                    scope.spawn(move || share.iter().map(|token| self.put(token)).collect::<Result<_, _>>())
-                })
-                .collect();
-            writers
-                .into_iter()
-                .map(|writer| writer.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
+            let start = |share| {
+                let writer = thread::Builder::new().spawn_scoped(scope, move || self.put_all(share));
+                // Where the system has no thread to give, this one does the work.
+                writer.map_err(|_| self.put_all(share))
+            };
+            let writers: Vec<_> = self.import.tokens.chunks(share).map(start).collect();
+            let done = writers.into_iter().map(|writer| match writer {
+                Ok(writer) => writer.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(done) => done,
+            });
+            done.collect()
         });
         Ok(Imported { tokens: tokens?.into_iter().flatten().collect(), spent })
+    }
+
+    fn put_all(self, tokens: &[TokenRecord]) -> Result<Vec<ImportOutcome>, ChangeError> {
+        tokens.iter().map(|token| self.put(token)).collect()
     }
 
     /// Who imports. It is asked for each token: the token of the request may be deleted meanwhile.

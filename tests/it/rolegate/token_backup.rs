@@ -7,6 +7,7 @@ use rolegate::store::embedded::{EmbeddedStore, StoreView};
 use rolegate::store::{AfterDelete, Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
 use rolegate::token::{FormerSecret, RoleName, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -274,6 +275,23 @@ fn file_that_is_not_whole_or_not_as_it_was_written_is_refused_and_nothing_change
     }
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(import(folder.path(), &file, &[]).0, 0);
+}
+
+#[test]
+fn token_that_was_deleted_while_the_file_was_written_is_not_imported() {
+    let tokens = [record(1, "guest"), TokenRecord { origin: TokenOrigin::Declared, ..record(2, "guest") }];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let whole = exported(&tokens);
+    let (lines, _) = whole.split_at(whole.find("{\"spent\"").unwrap());
+    let lines = format!("{lines}{{\"spent\":\"{}\"}}\n", hex(tokens[1].digest.as_bytes()));
+    let sum = hex(&Sha256::digest(lines.as_bytes()));
+    let file = format!("{lines}{{\"end\":{{\"tokens\":2,\"spent\":1,\"sha256\":\"{sum}\"}}}}\n");
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, err) = import(folder.path(), &file, &[]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains(": deleted: it was deleted while the file was written\n"), "{out}");
+    assert!(out.contains("2 tokens: 1 created, 1 deleted\n"), "{out}");
+    assert_eq!(kept(folder.path()), (vec![tokens[0].clone()], vec![tokens[1].digest]));
 }
 
 #[test]
