@@ -1,6 +1,7 @@
 //! The one gate: who a request comes from, whether the policies permit it, and every change to tokens.
 
 mod change;
+mod commit;
 mod content;
 mod reach;
 mod lifecycle;
@@ -11,7 +12,8 @@ mod transfer;
 mod turns;
 mod uses;
 
-pub use change::{ChangeError, CommitError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
+pub use change::{ChangeError, CreatedToken, NewToken, ProvisionError, Provisioned, ReadError};
+pub use commit::CommitError;
 pub use lifecycle::{GRACE_MAX, TokenChanges};
 pub use look_up::{KnownSecret, LOOK_UPS_MAX};
 pub use reach::{BeyondReach, EXCESS_TOLD_MAX, EXCESS_TOLD_MAX_BYTES, GRANT_ANY_ROLE};
@@ -55,6 +57,8 @@ pub struct Engine {
     under_way: RwLock<()>,
     turns: turns::Turns,
     uses: Uses,
+    /// Held by whoever writes uses down, so that whoever needs all of them written waits until they are.
+    writing_uses: Mutex<()>,
     denials: Mutex<Denials>,
     comparisons: reach::Comparisons,
     /// Held by whoever replaces the policies, so that the audit log has each after the one that it replaced.
@@ -164,6 +168,7 @@ impl Engine {
             under_way: RwLock::new(()),
             turns: turns::Turns::default(),
             uses: Uses::default(),
+            writing_uses: Mutex::new(()),
             denials: Mutex::default(),
             comparisons: reach::Comparisons::default(),
             replacing: Mutex::new(()),
@@ -232,10 +237,11 @@ impl Engine {
         }
     }
 
-    /// Whether the token that a request was permitted to is still live: a permit may be as old as a client takes to
-    /// send a body.
-    fn is_live(&self, permit: &Permit, now: Timestamp) -> bool {
-        permit.authenticated.as_ref().is_ok_and(|known| self.tokens.is_live(known.handle, now))
+    /// Who a request was permitted to, as that token is now; `None` when it is no longer live. A permit may be as old as
+    /// a client takes to send a body.
+    fn holder(&self, permit: &Permit, now: Timestamp) -> Option<Principal> {
+        let known = permit.authenticated.as_ref().ok()?;
+        self.tokens.principal_of(known.handle, now)
     }
 
     fn next_decision(&self) -> DecisionId {

@@ -118,14 +118,19 @@ impl TokenIndex {
 
     /// Whether whoever got this handle would be let in at `now`, by the same secret.
     pub fn is_live(&self, handle: Handle, now: Timestamp) -> bool {
+        self.principal_of(handle, now).is_some()
+    }
+
+    /// Who whoever got this handle would be let in as at `now`, by the same secret; `None` when not at all.
+    pub fn principal_of(&self, handle: Handle, now: Timestamp) -> Option<Principal> {
         let shard = self.shard(handle.shard).read();
-        let Some(slot) = shard.at(handle) else { return false };
+        let slot = shard.at(handle)?;
         match slot.token_of_former() {
-            None => shard.admit(slot, now).is_ok(),
-            Some(_) if slot.is_expired(now) => false,
+            None => shard.admit(slot, now).ok(),
+            Some(_) if slot.is_expired(now) => None,
             Some(token) => {
                 drop(shard);
-                self.admit_for_former(token, now).is_ok()
+                self.admit_for_former(token, now).ok()
             }
         }
     }

@@ -20,6 +20,8 @@ pub const RULES_MAX: usize = 64;
 const NAME_MAX_BYTES: usize = 256;
 /// Threads that count uses of different tokens rarely meet.
 const SHARDS: usize = 64;
+/// What no rule has as its number.
+const NO_RULE: (u64, u32) = (0, u32::MAX);
 
 /// What was used since it was last taken.
 #[derive(Debug)]
@@ -81,10 +83,8 @@ impl Uses {
         if let Some(known) = waiting.rules.iter_mut().find(|known| known.rule == key) {
             known.last_used = known.last_used.max(now);
             known.count = known.count.saturating_add(1);
-        } else if let Some(rule) = policies.deciding_rule(decision)
-            && waiting.rules.len() < RULES_MAX
-        {
-            waiting.rules.push(RuleUse { rule: key, name: name_of(rule), last_used: now, count: 1 });
+        } else if let Some(rule) = policies.deciding_rule(decision) {
+            waiting.add_rule(RuleUse { rule: key, name: name_of(rule), last_used: now, count: 1 });
         }
     }
 
@@ -156,14 +156,28 @@ impl Waiting {
         self.last_used = self.last_used.max(usage.last_used);
         self.count = self.count.saturating_add(usage.count);
         for route in usage.routes {
-            if let Some(known) = self.rules.iter_mut().find(|known| *known.name == *route.by) {
-                known.last_used = known.last_used.max(route.last_used);
-                known.count = known.count.saturating_add(route.count);
-            } else if self.rules.len() < RULES_MAX {
-                // No rule has this number: the next use of the rule stands beside it, and both add up when taken.
-                let (name, last_used, count) = (Arc::from(route.by), route.last_used, route.count);
-                self.rules.push(RuleUse { rule: (0, u32::MAX), name, last_used, count });
+            // No rule has this number: the next use of the rule takes its place.
+            let (name, last_used, count) = (Arc::from(route.by), route.last_used, route.count);
+            self.add_rule(RuleUse { rule: NO_RULE, name, last_used, count });
+        }
+    }
+
+    /// Adds the use of a rule. One of its name from other policies, or that was put back, is the same one: else every reload
+    /// would take room for all of them again. Where there is no room, any of its name will do.
+    fn add_rule(&mut self, more: RuleUse) {
+        let is_full = self.rules.len() >= RULES_MAX;
+        let is_same = |known: &RuleUse| is_full || more.rule == NO_RULE || known.rule.0 != more.rule.0;
+        let known = self.rules.iter_mut().find(|known| known.name == more.name && is_same(known));
+        let Some(known) = known else {
+            if !is_full {
+                self.rules.push(more);
             }
+            return;
+        };
+        known.last_used = known.last_used.max(more.last_used);
+        known.count = known.count.saturating_add(more.count);
+        if more.rule != NO_RULE {
+            known.rule = more.rule;
         }
     }
 }
@@ -259,6 +273,27 @@ mod tests {
         let usage = world.uses.peek(id(1)).unwrap();
         assert_eq!((usage.count, usage.routes), (3, vec![route("read", 3, 3)]));
         assert_eq!((world.uses.waiting(), world.uses.take().len(), world.uses.lost()), (2, 2, 0));
+    }
+
+    #[test]
+    fn rules_that_were_put_back_or_came_from_other_policies_take_no_room_twice() {
+        let routes = |extra: &str| -> String {
+            (0..RULES_MAX).map(|at| format!("role(\"ci\").allow(\"GET /{at}\"); {extra}")).collect()
+        };
+        let load = |text: String| {
+            let source = Source { name: "p.rhai".into(), text };
+            PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default()).unwrap()
+        };
+        let mut world = World { policies: load(routes("")), uses: Uses::default() };
+        let call_all = |world: &World| (0..RULES_MAX).for_each(|at| world.call(1, &format!("/{at}"), 1));
+        call_all(&world);
+        world.uses.put_back(world.uses.take());
+        call_all(&world);
+        world.policies = load(routes("deny(\"GET /never\");"));
+        call_all(&world);
+        let usage = world.uses.peek(id(1)).unwrap();
+        assert_eq!((usage.routes.len(), usage.count), (RULES_MAX, 3 * RULES_MAX as u64));
+        assert!(usage.routes.iter().all(|route| route.count == 3), "{:?}", usage.routes);
     }
 
     #[test]

@@ -1,14 +1,15 @@
 //! Changes to tokens. Each is audited, then stored, then in force, then answered; whatever fails on the
 //! way refuses the change.
 
+use super::commit::{By, Changed, CommitError};
 use super::content::{check_new, refuse_unknown_roles};
 use super::lifecycle::GRACE_MAX;
 use super::reach::{BeyondReach, GRANT_ANY_ROLE};
 use super::{Engine, Permit};
-use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
+use crate::audit::{Actor, Change};
 use crate::bootstrap::{Asked, Notice, PlanError, Provision, Step, plan};
 use crate::policy::within::WithinError;
-use crate::store::{AfterDelete, Insertion, Names, StoreError, Update};
+use crate::store::{AfterDelete, Names, StoreError};
 use crate::time::Timestamp;
 use crate::token::{
     NAME_MAX_BYTES, ROLES_PER_TOKEN_MAX, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord,
@@ -55,6 +56,12 @@ pub enum ChangeError {
     /// The token that the request was permitted to is no longer live.
     #[error("the token of the request was deleted, switched off or has expired meanwhile")]
     Revoked,
+    /// The request was permitted by other policies, or to a token with other roles or another name, than there are now.
+    #[error(
+        "the policies, or the token of the request, changed while the request was under way: nothing was done, send it \
+         again"
+    )]
+    Outdated,
     /// There is no token with this id.
     #[error("no service token has the id {0}")]
     Unknown(TokenId),
@@ -280,144 +287,16 @@ impl Engine {
     /// Who changes tokens by this permit, which may be as old as a client takes to send a body.
     pub(super) fn changer<'p>(&self, permit: &'p Permit, now: Timestamp) -> Result<Actor<'p>, ChangeError> {
         let principal = permit.principal().ok_or(ChangeError::Anonymous)?;
-        if self.is_live(permit, now) { Ok(Actor::Principal(principal)) } else { Err(ChangeError::Revoked) }
+        let holder = self.holder(permit, now).ok_or(ChangeError::Revoked)?;
+        // Who sends a body byte by byte must not keep what was taken from the token, or from its roles, meanwhile.
+        let is_as_permitted =
+            holder == *principal && permit.decision.policy == self.policies.load().version();
+        if is_as_permitted { Ok(Actor::Principal(principal)) } else { Err(ChangeError::Outdated) }
     }
 
     /// Returns when every change has ended that is under way now.
     pub(super) fn wait_for_changes(&self) {
         drop(self.under_way.write());
-    }
-
-    /// The one way to change a token: entry, store, index. An entry whose change did not happen is followed
-    /// by one that says so.
-    pub(super) fn commit(&self, step: &Step, names: Names, by: By<'_>) -> Result<Changed, CommitError> {
-        let (event, change, token) = match step {
-            Step::Create(record) => (AuditEvent::TokenCreated(record), Change::Create, record),
-            Step::Update { before, after } => {
-                let (event, change) = AuditEvent::of_update(before, after);
-                (event, change, &**after)
-            }
-            Step::Delete(record, _) => (AuditEvent::TokenDeleted(record), Change::Delete, record),
-        };
-        self.record(event, by)?;
-        let stored = match step {
-            Step::Create(record) => self.store.insert(record, names).map(Changed::from),
-            Step::Update { before, after } => self.store.update(before, after, names).map(Changed::from),
-            Step::Delete(record, after) => self.store.delete(record.id, *after).map(Changed::of_existing),
-        };
-        match (&stored, step) {
-            (Ok(Changed::Done), Step::Create(record)) => self.tokens.insert(record),
-            (Ok(Changed::Done), Step::Update { before, after }) => {
-                self.tokens.update(before, after);
-            }
-            (Ok(Changed::Done | Changed::Gone), Step::Delete(record, _)) => {
-                self.tokens.remove(record);
-            }
-            (Ok(_) | Err(_), _) => {}
-        }
-        let outcome = match stored {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                let reason = &error.to_string();
-                // That the store failed is what the caller must know, whether this entry gets written or not.
-                let _ = self.record(AuditEvent::ChangeFailed { change, token, reason }, by);
-                return Err(error.into());
-            }
-        };
-        if outcome != Changed::Done {
-            self.record(AuditEvent::ChangeFailed { change, token, reason: outcome.reason() }, by)?;
-        }
-        Ok(outcome)
-    }
-
-    /// Records that tokens go out or come in.
-    pub(super) fn record_transfer(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), CommitError> {
-        Ok(self.record(event, by)?)
-    }
-
-    fn record(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), AuditError> {
-        let facts = by.permit.map(|permit| &permit.facts);
-        self.audit.record(&AuditEntry {
-            at: by.at,
-            actor: by.actor,
-            event,
-            client_ip: facts.and_then(|facts| facts.client_ip),
-            request_id: facts.and_then(|facts| facts.request_id.as_deref()),
-        })
-    }
-}
-
-/// Who changes a token, by which permit, and when.
-#[derive(Clone, Copy)]
-pub(super) struct By<'a> {
-    pub(super) actor: Actor<'a>,
-    pub(super) permit: Option<&'a Permit>,
-    pub(super) at: Timestamp,
-}
-
-/// What became of a change that the store did not fail at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Changed {
-    Done,
-    IdTaken,
-    DigestTaken,
-    DigestSpent,
-    NameTaken,
-    Conflict,
-    Gone,
-}
-
-/// Why a change is not made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommitError {
-    /// It cannot be audited.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// It cannot be stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Changed {
-    const fn of_existing(existed: bool) -> Self {
-        if existed { Self::Done } else { Self::Gone }
-    }
-
-    const fn reason(self) -> &'static str {
-        match self {
-            Self::Done => "it was made",
-            Self::IdTaken => "the id is taken",
-            Self::DigestTaken => "another process created the token at the same moment",
-            Self::DigestSpent => "the token was deleted before",
-            Self::NameTaken => "another token has the name",
-            Self::Conflict => "the token was changed meanwhile",
-            Self::Gone => "the token is gone",
-        }
-    }
-}
-
-impl From<Insertion> for Changed {
-    fn from(insertion: Insertion) -> Self {
-        match insertion {
-            Insertion::Inserted => Self::Done,
-            Insertion::IdTaken => Self::IdTaken,
-            Insertion::DigestTaken => Self::DigestTaken,
-            Insertion::DigestSpent => Self::DigestSpent,
-            Insertion::NameTaken => Self::NameTaken,
-        }
-    }
-}
-
-impl From<Update> for Changed {
-    fn from(update: Update) -> Self {
-        match update {
-            Update::Done => Self::Done,
-            Update::Missing => Self::Gone,
-            Update::Conflict => Self::Conflict,
-            Update::DigestTaken => Self::DigestTaken,
-            Update::NameTaken => Self::NameTaken,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The life of a token between its creation and its deletion: who it is, another secret, off and on, other words
 //! and roles.
 
-use super::change::{By, Changed};
+use super::commit::{By, Changed};
 use super::content::check_new;
 use super::{ChangeError, CreatedToken, Engine, Permit};
 use crate::audit::Change;
@@ -62,11 +62,8 @@ impl Engine {
         grace: Duration,
         now: Timestamp,
     ) -> Result<CreatedToken, ChangeError> {
-        if grace > GRACE_MAX {
-            return Err(ChangeError::Grace);
-        }
         let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
-        let rotated = self.change_kept(permit, id, Names::MayRepeat, now, |before| {
+        let rotate = |before: &TokenRecord| {
             refuse_configured(before)?;
             refuse_expired(before, now)?;
             if !permit.is_of(before) {
@@ -85,7 +82,11 @@ impl Engine {
                 updated: now,
                 ..before.clone()
             })
-        });
+        };
+        let rotated = match grace > GRACE_MAX {
+            true => Err(ChangeError::Grace),
+            false => self.change_kept(permit, id, Names::MayRepeat, now, rotate),
+        };
         self.wait_for_changes();
         let rotated = self.noting_refusal(permit, Change::Rotate, Some(id), now, rotated);
         Ok(CreatedToken { record: rotated?, secret })

@@ -36,11 +36,18 @@ impl Engine {
         let Some(state) = SecretState::of(&record, digest, now) else { return Ok(None) };
         let state = match state {
             // A clock that jumps back revives no token that was seen expired.
-            SecretState::Live { until: Some(since) } if self.tokens.live_id_of(digest, now).is_none() => {
+            SecretState::Live { until: Some(since) } if !self.is_let_in(digest, now) => {
                 SecretState::Expired { since }
+            }
+            SecretState::InGrace { until: since } if !self.is_let_in(digest, now) => {
+                SecretState::RotatedOut { since }
             }
             state => state,
         };
         Ok(Some(KnownSecret { id, name: record.name, state }))
+    }
+
+    fn is_let_in(&self, digest: &TokenDigest, now: Timestamp) -> bool {
+        self.tokens.live_id_of(digest, now).is_some()
     }
 }

@@ -63,6 +63,10 @@ impl Engine {
         let Some(permit) = by else { return Ok(Actor::Program) };
         let principal = permit.principal().ok_or(ReplaceError::Anonymous)?;
         // The permit may be as old as loading policies takes.
-        if self.is_live(permit, now) { Ok(Actor::Principal(principal)) } else { Err(ReplaceError::Revoked) }
+        if self.holder(permit, now).is_some() {
+            Ok(Actor::Principal(principal))
+        } else {
+            Err(ReplaceError::Revoked)
+        }
     }
 }

@@ -4,7 +4,8 @@ mod import;
 
 pub use import::{Import, ImportConflict, ImportOutcome, Imported};
 
-use super::change::{By, ChangeError};
+use super::change::ChangeError;
+use super::commit::By;
 use super::{Engine, Permit};
 use crate::audit::AuditEvent;
 use crate::store::page::{Filter, Order, PAGE_MAX, PageQuery, Position};

@@ -10,12 +10,14 @@ use crate::token::TokenId;
 const BATCH_TOKENS: usize = 5_000;
 
 impl Engine {
-    /// Writes down all uses that wait, and tells of how many tokens. Whoever runs an engine calls this now and then:
+    /// Writes down all uses that wait, and tells of how many tokens. When this returns, those are written as well that
+    /// somebody else was writing. Whoever runs an engine calls this now and then:
     /// what was not written when the process dies is lost.
     ///
     /// # Errors
     /// When the store cannot be written. What was not written waits on.
     pub fn flush_uses(&self) -> Result<usize, StoreError> {
+        let _one_at_a_time = self.writing_uses.lock();
         let mut uses = self.uses.take();
         let count = uses.len();
         while !uses.is_empty() {

@@ -42,7 +42,9 @@ struct State {
     events: Vec<String>,
     audit_fails: bool,
     store_fails: bool,
-    /// Insertions wait while this is locked.
+    /// What the store says has failed, and was made.
+    store_lies: bool,
+    /// Insertions, and uses that are written, wait while this is locked.
     gate: Arc<Mutex<()>>,
 }
 
@@ -73,6 +75,14 @@ impl Audit for WatchedAudit {
 }
 
 impl WatchedStore {
+    /// An answer that was lost on its way.
+    fn lose<T>(&self, done: T) -> Result<T, StoreError> {
+        if self.0.0.lock().store_lies {
+            return Err(StoreError::Other(Box::new(io::Error::other("the answer was lost"))));
+        }
+        Ok(done)
+    }
+
     fn fail(&self, operation: &str) -> Result<(), StoreError> {
         self.0.note(format!("store {operation}"));
         if self.0.0.lock().store_fails {
@@ -91,17 +101,17 @@ impl Store for WatchedStore {
         self.fail("insert")?;
         let gate = Arc::clone(&self.0.0.lock().gate);
         drop(gate.lock());
-        self.1.insert(record, names)
+        self.lose(self.1.insert(record, names)?)
     }
 
     fn update(&self, before: &TokenRecord, after: &TokenRecord, names: Names) -> Result<Update, StoreError> {
         self.fail("update")?;
-        self.1.update(before, after, names)
+        self.lose(self.1.update(before, after, names)?)
     }
 
     fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError> {
         self.fail("delete")?;
-        self.1.delete(id, after)
+        self.lose(self.1.delete(id, after)?)
     }
 
     fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
@@ -114,6 +124,8 @@ impl Store for WatchedStore {
 
     fn record_uses(&self, uses: &[TokenUse]) -> Result<(), StoreError> {
         self.fail("record_uses")?;
+        let gate = Arc::clone(&self.0.0.lock().gate);
+        drop(gate.lock());
         self.1.record_uses(uses)
     }
 

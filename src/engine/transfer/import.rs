@@ -1,6 +1,7 @@
 //! The way in: each token is compared with what is kept, and what does not fit is told and left alone.
 
-use super::super::change::{By, ChangeError, Changed, CommitError};
+use super::super::change::ChangeError;
+use super::super::commit::{By, Changed, CommitError};
 use super::super::content::{check_content, refuse_unknown_role};
 use super::super::lifecycle::{refuse_configured, refuse_expired};
 use super::super::{Engine, Permit};

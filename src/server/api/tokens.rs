@@ -117,6 +117,7 @@ pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
         ChangeError::Configured { .. }
         | ChangeError::Expired(_)
         | ChangeError::NameTaken { .. }
+        | ChangeError::Outdated
         | ChangeError::Conflict(_) => StatusCode::CONFLICT,
         ChangeError::Text { .. }
         | ChangeError::TooManyRoles

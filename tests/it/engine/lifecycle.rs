@@ -1,11 +1,12 @@
 //! The life of a token: another secret, off and on, other words, its use.
 
-use super::{BOOTSTRAP, Outcome, World, at, names, reader};
+use super::{BOOTSTRAP, Outcome, POLICY, World, at, names, reader};
 use rolegate::engine::{Answer, ChangeError, CommitError, GRACE_MAX, NewToken, ReadError, TokenChanges};
+use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::privilege::Grant;
 use rolegate::store::page::{Filter, Order, PageQuery};
 use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, TokenId};
+use rolegate::token::{RoleName, Secret, SecretState, TokenId};
 use rolegate::tokens::Unauthenticated;
 use std::error::Error;
 use std::sync::Arc;
@@ -88,6 +89,22 @@ fn old_secret_never_outlives_its_token() -> Outcome {
 }
 
 #[test]
+fn secret_that_is_refused_is_not_told_as_good() -> Outcome {
+    let world = World::start()?;
+    let (id, old) = world.create(reader())?;
+    let digest = Secret::parse(&old)?.0.digest();
+    world.rotate(id, MINUTE, 2)?;
+    let admin = world.admin()?;
+    let state = || world.engine.look_up(&admin, &digest, at(3)).map(|known| known.map(|known| known.state));
+    assert_eq!(state()?, Some(SecretState::InGrace { until: at(60_002) }));
+    assert!(world.cause(&old, 60_002)?.is_some());
+    // The clock is back, and the secret stays refused.
+    assert!(world.cause(&old, 3)?.is_some());
+    assert_eq!(state()?, Some(SecretState::RotatedOut { since: at(60_002) }));
+    Ok(())
+}
+
+#[test]
 fn next_rotation_ends_the_secret_before_the_last() -> Outcome {
     let world = World::start()?;
     let (id, first) = world.create(reader())?;
@@ -107,6 +124,7 @@ fn grace_has_a_limit() -> Outcome {
     let (id, old) = world.create(reader())?;
     let too_long = world.engine.rotate(&world.admin()?, id, GRACE_MAX + Duration::from_millis(1), at(2));
     assert!(matches!(too_long.err(), Some(ChangeError::Grace)));
+    assert_eq!(names(&world.audit.entries()).last(), Some(&"change_refused"), "asked for, and told");
     assert_eq!(world.cause(&old, 2)?, None);
     world.rotate(id, GRACE_MAX, 2)?;
     Ok(())
@@ -219,6 +237,41 @@ fn permits_of_a_token_that_is_switched_off_or_rotated_change_nothing() -> Outcom
         assert!(matches!(world.engine.create(permit, reader(), at(3)).err(), Some(ChangeError::Revoked)));
     }
     assert!(world.engine.create(&world.permit(&new, "POST", "/tokens/")?, reader(), at(3)).is_ok());
+    Ok(())
+}
+
+#[test]
+fn permit_changes_nothing_once_its_token_or_the_policies_are_others() -> Outcome {
+    let world = World::start()?;
+    let admin = NewToken { roles: vec![RoleName::parse("admin")?], ..NewToken::default() };
+    let ((id, secret), (other, _)) = (world.create(admin)?, world.create(reader())?);
+    let roles = |names: &[&str]| -> Result<TokenChanges, Box<dyn Error>> {
+        let roles = names.iter().map(|name| RoleName::parse(name)).collect::<Result<_, _>>()?;
+        Ok(TokenChanges { roles: Some(roles), ..TokenChanges::default() })
+    };
+    let refused = |permit: &rolegate::Permit| {
+        let none = NewToken::default();
+        let outcomes = [
+            world.engine.create(permit, none, at(3)).err(),
+            world.engine.delete(permit, other, at(3)).err(),
+            world.engine.set_enabled(permit, other, false, at(3)).err(),
+            world.engine.rotate(permit, id, Duration::ZERO, at(3)).err(),
+        ];
+        outcomes.iter().all(|error| matches!(error, Some(ChangeError::Outdated)))
+    };
+    let before = world.permit(&secret, "POST", "/tokens/")?;
+    world.engine.change(&world.admin()?, id, &roles(&["reader"])?, at(2))?;
+    assert!(refused(&before), "its roles are others");
+    world.engine.change(&world.admin()?, id, &roles(&["admin"])?, at(2))?;
+    assert!(world.engine.create(&before, NewToken::default(), at(3)).is_ok(), "it is what it was");
+
+    let before = world.permit(&secret, "POST", "/tokens/")?;
+    let text = format!("{POLICY} deny(\"POST /tokens/**\");");
+    let source = Source { name: Arc::from("test.rhai"), text };
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+    world.engine.replace_policies(policies, None, at(3))?;
+    assert!(refused(&before), "the policies are others");
+    assert!(names(&world.audit.entries()).contains(&"change_refused"));
     Ok(())
 }
 
@@ -353,6 +406,35 @@ fn change_that_cannot_be_audited_or_stored_does_not_happen() -> Outcome {
 }
 
 #[test]
+fn change_that_the_store_made_though_it_failed_is_in_force() -> Outcome {
+    let world = World::start()?;
+    let admin = world.admin()?;
+    let [(off, secret_off), (gone, secret_gone), (rotated, secret_rotated)] =
+        [world.create(reader())?, world.create(reader())?, world.create(reader())?];
+    world.journal.0.lock().store_lies = true;
+    let failed = [
+        world.engine.set_enabled(&admin, off, false, at(2)).err(),
+        world.engine.delete(&admin, gone, at(2)).err(),
+        world.engine.rotate(&admin, rotated, Duration::ZERO, at(2)).err(),
+        world.engine.create(&admin, NewToken { name: "lost".to_owned(), ..reader() }, at(2)).err(),
+    ];
+    assert!(failed.iter().all(|error| matches!(error, Some(ChangeError::Commit(CommitError::Store(_))))));
+    world.journal.0.lock().store_lies = false;
+    assert_eq!(world.cause(&secret_off, 3)?, Some(Unauthenticated::Disabled(off)));
+    assert_eq!(world.cause(&secret_gone, 3)?, Some(Unauthenticated::Unknown));
+    assert_eq!(world.cause(&secret_rotated, 3)?, Some(Unauthenticated::Unknown));
+    let again = world.engine.delete(&admin, gone, at(3));
+    assert!(matches!(again, Err(ChangeError::Unknown(id)) if id == gone));
+    world.switch(off, true, 3)?;
+    assert_eq!(world.cause(&secret_off, 3)?, None);
+    let tokens = world.engine.list(&admin)?;
+    let lost = tokens.iter().find(|token| token.name == "lost").ok_or("it is not kept")?;
+    let secret = world.rotate(lost.id, Duration::ZERO, 4)?;
+    assert_eq!(world.cause(&secret, 4)?, None, "what is listed can be taken over");
+    Ok(())
+}
+
+#[test]
 fn changes_of_one_token_at_once_all_happen() -> Outcome {
     let world = World::start()?;
     let (id, _) = world.create(reader())?;
@@ -421,6 +503,33 @@ fn unused_tokens_are_found_by_the_uses_of_this_moment() -> Outcome {
     assert!(found.contains(&unused) && !found.contains(&used));
     assert!(unused_since(at(51))?.contains(&used));
     Ok(())
+}
+
+#[test]
+fn token_does_not_count_as_unused_while_its_use_is_being_written() -> Outcome {
+    let world = World::start()?;
+    let (id, secret) = world.create(reader())?;
+    let admin = world.admin()?;
+    let _ = world.check(&secret, "GET", "/things", 50)?;
+    let filter = Filter { unused_since: Some(at(50)), ..Filter::default() };
+    let query = PageQuery { filter, ..PageQuery::first(Order::default()) };
+    let gate = Arc::clone(&world.journal.0.lock().gate);
+    let is_writing = || world.journal.0.lock().events.iter().any(|event| event == "store record_uses");
+    let (told, listed) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let closed = gate.lock();
+        scope.spawn(|| assert!(world.engine.flush_uses().is_ok()));
+        while !is_writing() {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| told.send(world.engine.page(&admin, &query).map(|page| page.tokens)));
+        // Whoever answers before the use is written has to answer soon.
+        let soon = listed.recv_timeout(Duration::from_millis(100));
+        drop(closed);
+        let unused = soon.or_else(|_| listed.recv())??;
+        assert!(unused.iter().all(|listed| listed.record.id != id));
+        Ok(())
+    })
 }
 
 #[test]

@@ -348,6 +348,28 @@ fn token_that_reaches_further_is_not_handed_on() {
 }
 
 #[test]
+fn body_that_comes_after_the_roles_were_taken_away_changes_nothing() {
+    let api = Api::start();
+    let secret = api.guest.secret.expose();
+    let body = r#"{"name":"late","roles":[]}"#;
+    for (roles, status) in [("stackstate-admin", 200), ("stackstate-guest", 409)] {
+        assert_eq!(api.update(api.guest.id, &json!({"roles": ["stackstate-admin"]})).status, 200);
+        let mut client = api.world.connect();
+        client.send(format!(
+            "POST {TOKENS} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {secret}\r\nExpect: 100-continue\r\n\
+             Content-Length: {}\r\n\r\n",
+            body.len()
+        ));
+        assert_eq!(client.any_response("POST").unwrap().status, 100, "it was permitted");
+        assert_eq!(api.update(api.guest.id, &json!({"roles": [roles]})).status, 200);
+        client.send(body);
+        let answer = client.response_to("POST").unwrap();
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.message().ends_with("nothing was done, send it again"), status == 409);
+    }
+}
+
+#[test]
 fn updates_at_the_same_time_all_apply() {
     const WRITERS: usize = 4;
     let api = Api::start();
