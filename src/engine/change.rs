@@ -58,8 +58,7 @@ pub enum ChangeError {
     Revoked,
     /// The request was permitted by other policies, or to a token with other roles or another name, than there are now.
     #[error(
-        "the policies, or the token of the request, changed while the request was under way: nothing was done, send it \
-         again"
+        "the policies, or the token of the request, changed while the request was under way: send it again"
     )]
     Outdated,
     /// There is no token with this id.

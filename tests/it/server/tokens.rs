@@ -365,7 +365,7 @@ fn body_that_comes_after_the_roles_were_taken_away_changes_nothing() {
         client.send(body);
         let answer = client.response_to("POST").unwrap();
         assert_eq!(answer.status, status, "{answer:?}");
-        assert_eq!(answer.message().ends_with("nothing was done, send it again"), status == 409);
+        assert_eq!(answer.message().ends_with("under way: send it again"), status == 409);
     }
 }
 
