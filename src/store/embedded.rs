@@ -91,6 +91,10 @@ impl EmbeddedStore {
         let lock = place.lock_folder()?;
         let (opened, kept) =
             if place.has_file()? { place.open_file(None)? } else { (place.create_file([])?, None) };
+        if kept.is_none() {
+            // What a repair left that was killed; it is as large as the store. Whoever writes a new one removes it too.
+            let _ = place.remove_unfinished();
+        }
         Self::at(place, lock, opened, kept)
     }
 

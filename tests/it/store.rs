@@ -343,6 +343,10 @@ mod embedded {
         fs::write(&half, b"half").unwrap();
         conformance(&open(folder.path())).unwrap();
         assert!(!half.exists());
+        // A repair that was killed leaves one beside a store.
+        fs::write(&half, b"half").unwrap();
+        drop(open(folder.path()));
+        assert!(!half.exists());
     }
 
     #[test]

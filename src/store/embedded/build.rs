@@ -12,7 +12,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, Va
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::PathBuf;
 
 /// The file while it is being filled. A start that finds one removes it.
@@ -27,8 +27,10 @@ const SORTED_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub(super) struct NewFile<'a> {
     place: &'a Place,
     path: PathBuf,
-    /// `None` once it was laid in its place.
+    /// `None` before its first byte, and once it was laid in its place.
     opened: Option<Opened>,
+    /// Whether it lies in the place of the store.
+    is_installed: bool,
 }
 
 /// What comes of writing.
@@ -43,19 +45,30 @@ struct Sorter {
     entries: Vec<Range<usize>>,
 }
 
+impl Place {
+    /// Removes what is left of a file that was being filled when its process died.
+    pub(super) fn remove_unfinished(&self) -> Result<(), StoreError> {
+        let path = self.folder.join(NEW_FILE_NAME);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(refused("remove", &path, error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
 impl<'a> NewFile<'a> {
     /// A file without anything in it.
     pub(super) fn create(place: &'a Place) -> Result<Self, StoreError> {
         let path = place.folder.join(NEW_FILE_NAME);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(refused("remove", &path, error));
-            }
-            Ok(()) | Err(_) => {}
-        }
+        place.remove_unfinished()?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&path);
         let file = file.map_err(|source| refused("create", &path, source))?;
-        let mut new = Self { place, path, opened: None };
+        if let Ok(old) = fs::metadata(&place.file) {
+            // The superuser repairs a store that is another user's, who must be able to open it afterwards. Nobody else
+            // can give files away, nor needs to.
+            let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+        }
+        let mut new = Self { place, path, opened: None, is_installed: false };
         let locks = file.try_clone().map_err(|source| refused("open", &new.path, source))?;
         new.opened = Some(place.open_database(locks, GuardedFile::direct(file), false)?);
         // A store has all of its tables, the empty ones too.
@@ -133,6 +146,7 @@ impl<'a> NewFile<'a> {
     pub(super) fn install(mut self) -> Result<Opened, StoreError> {
         fs::rename(&self.path, &self.place.file)
             .map_err(|source| refused("create", &self.place.file, source))?;
+        self.is_installed = true;
         let opened = self.opened.take();
         sync_folder(&self.place.folder)?;
         opened.ok_or_else(|| self.place.corrupt("it was not opened"))
@@ -194,7 +208,9 @@ impl<'a> NewFile<'a> {
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        if self.opened.take().is_some() {
+        // Closed first, so that nothing is written to it any more.
+        drop(self.opened.take());
+        if !self.is_installed {
             // What is left of it holds nothing of its own, and the next start removes it if this does not.
             let _ = fs::remove_file(&self.path);
         }

@@ -8,7 +8,6 @@ use crate::store::usage::{TokenUse, Usage};
 use crate::store::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::{ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -36,9 +35,9 @@ impl StoreView {
     /// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let place = Place::of(folder);
-        let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
+        // Before the file: until then another process may lay another one in its place.
         let lock = place.lock_folder_shared()?;
-        place.refuse_other_content(&mut file)?;
+        let file = place.open_to_read()?;
         let opened = guard(&place, || {
             let locks = file.try_clone().map_err(|source| place.io("open", source))?;
             // What redb mends of a store that was not closed is mended in memory and goes with it.
@@ -249,6 +248,11 @@ mod tests {
         assert!(matches!(find_token(&missing, id), Err(StoreError::Io { action: "open", .. })));
         assert!(matches!(find_token(folder.path(), id), Err(StoreError::Io { action: "open", .. })));
         fs::write(folder.path().join(FILE_NAME), "something else").unwrap();
+        assert!(matches!(find_token(folder.path(), id), Err(StoreError::Corrupt { .. })));
+        // Nobody waits for what will never be written.
+        fs::remove_file(folder.path().join(FILE_NAME)).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join(FILE_NAME)).status().unwrap();
+        assert!(made.success());
         assert!(matches!(find_token(folder.path(), id), Err(StoreError::Corrupt { .. })));
         assert!(!missing.exists());
     }

@@ -67,7 +67,11 @@ impl Place {
         &self,
         lock: impl FnOnce(&File) -> Result<(), TryLockError>,
     ) -> Result<FolderLock, StoreError> {
-        let folder = File::open(&self.folder).map_err(|source| refused("open", &self.folder, source))?;
+        let folder = File::open(&self.folder).map_err(|source| match source.kind() {
+            // What is missed is the file.
+            io::ErrorKind::NotFound => self.io("open", source),
+            _ => refused("open", &self.folder, source),
+        })?;
         match lock(&folder) {
             Ok(()) => Ok(FolderLock(folder)),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { folder: self.folder.clone() }),
@@ -77,6 +81,18 @@ impl Place {
             }
             Err(TryLockError::Error(source)) => Err(refused("lock", &self.folder, source)),
         }
+    }
+
+    /// Opens the file to read it.
+    pub(super) fn open_to_read(&self) -> Result<File, StoreError> {
+        // Asked first: opening a pipe would wait for whoever writes to it.
+        let metadata = fs::metadata(&self.file).map_err(|source| self.io("open", source))?;
+        if !metadata.is_file() {
+            return Err(self.corrupt("it is not a file"));
+        }
+        let mut file = File::open(&self.file).map_err(|source| self.io("open", source))?;
+        self.refuse_other_content(&mut file)?;
+        Ok(file)
     }
 
     /// Refuses what cannot be a store before redb sees it.

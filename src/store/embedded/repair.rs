@@ -9,7 +9,6 @@ use super::{SPENT, USES, uses};
 use crate::store::StoreError;
 use crate::token::{TokenDigest, TokenId};
 use redb::TableHandle as _;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What the file from before a repair is called; a number follows.
@@ -22,8 +21,8 @@ const KEPT_NAME: &str = "tokens.redb.before-repair";
 /// the operating system refuses; see [`StoreError`]. Damage is no error, but a finding.
 pub fn check(folder: &Path, progress: Progress<'_>) -> Result<Findings, StoreError> {
     let place = Place::of(folder);
-    let file = open(&place)?;
     let _lock = place.lock_folder_shared()?;
+    let file = place.open_to_read()?;
     Ok(guard(&place, || Survey::of(&place, file, progress))?.findings)
 }
 
@@ -42,8 +41,10 @@ impl Repair {
     /// As [`check`].
     pub fn prepare(folder: &Path, progress: Progress<'_>) -> Result<Self, StoreError> {
         let place = Place::of(folder);
-        let file = open(&place)?;
+        // Before the file: otherwise another process could lay one in the place of that which was opened, and what it
+        // wrote since would be lost.
         let lock = place.lock_folder()?;
+        let file = place.open_to_read()?;
         let survey = guard(&place, || Survey::of(&place, file, progress))?;
         Ok(Self { place, survey, _lock: lock })
     }
@@ -65,9 +66,9 @@ impl Repair {
         }
         guard(&place, || {
             let new = NewFile::create(&place)?;
-            new.put_tokens(|take| survey.each_token(take))?;
+            new.put_tokens(|take| survey.each_token(&place, take))?;
             new.put_uses(|take| {
-                survey.each(USES.name(), &mut |key, value| {
+                survey.each(&place, USES.name(), &mut |key, value| {
                     let id = key.try_into().ok().and_then(|id| TokenId::new(u64::from_le_bytes(id)));
                     match id.map(|id| (id, uses::decode(id.get(), value))) {
                         Some((id, Ok(usage))) => take((id, usage)),
@@ -76,7 +77,7 @@ impl Repair {
                 })
             })?;
             new.put_spent(|take| {
-                survey.each(SPENT.name(), &mut |key, _| match key.try_into() {
+                survey.each(&place, SPENT.name(), &mut |key, _| match key.try_into() {
                     Ok(digest) => take(TokenDigest::from_bytes(digest)),
                     Err(_) => Ok(()),
                 })
@@ -90,16 +91,10 @@ impl Repair {
     }
 }
 
-fn open(place: &Place) -> Result<File, StoreError> {
-    let mut file = File::open(&place.file).map_err(|source| place.io("open", source))?;
-    place.refuse_other_content(&mut file)?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::orders::{self, ORDERS};
-    use super::super::{DIGESTS, EmbeddedStore, FILE_NAME, META, TOKENS};
+    use super::super::{DIGESTS, EmbeddedStore, FILE_NAME, META, StoreView, TOKENS};
     use super::*;
     use crate::store::embedded::Remedy;
     use crate::store::page::{Order, OrderBy, PageQuery};
@@ -109,6 +104,7 @@ mod tests {
     use crate::token::{FormerSecret, RoleName, SecretKind, TokenOrigin, TokenRecord};
     use redb::{Database, WriteTransaction};
     use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, chown};
     use tempfile::TempDir;
 
     fn record(number: u64) -> TokenRecord {
@@ -474,5 +470,71 @@ mod tests {
         assert!(matches!(check(folder.path(), &mut |_, _, _| {}), Err(StoreError::Corrupt { .. })));
         let missing = check(&folder.path().join("none"), &mut |_, _, _| {});
         assert!(matches!(missing, Err(StoreError::Io { action: "open", .. })), "{missing:?}");
+    }
+
+    /// Alters a byte of the file where these bytes stand first.
+    fn alter(folder: &Path, wanted: &[u8]) -> Vec<u8> {
+        let file = folder.join(FILE_NAME);
+        let mut bytes = fs::read(&file).unwrap();
+        let at = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        bytes[at + wanted.len() / 2] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn repair_that_would_lose_more_than_was_told_changes_nothing() {
+        for wanted in [&b"admin"[..], digest(5, 2).as_bytes()] {
+            let folder = store_of(3_000);
+            tamper(folder.path(), |transaction| {
+                transaction.delete_table(orders::table(OrderBy::Name)).unwrap();
+            });
+            let repair = Repair::prepare(folder.path(), &mut |_, _, _| {}).unwrap();
+            assert_eq!((repair.findings().lost_tokens(), repair.findings().spent_lost), (0, 0));
+            // A disk that fails reads a page once, and then no more.
+            let altered = alter(folder.path(), wanted);
+            let error = repair.make().unwrap_err().to_string();
+            assert!(error.contains("when they were read again"), "{error}");
+            assert!(fs::read(folder.path().join(FILE_NAME)).unwrap() == altered);
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn repaired_store_belongs_to_whom_the_damaged_one_did() {
+        let folder = store_of(3);
+        let file = folder.path().join(FILE_NAME);
+        tamper(folder.path(), |transaction| {
+            transaction.delete_table(orders::table(OrderBy::Name)).unwrap();
+        });
+        // Only the superuser can give it away, and whoever is not keeps it.
+        let _ = chown(&file, Some(4_242), Some(4_343));
+        let owner = |path: &Path| fs::metadata(path).map(|file| (file.uid(), file.gid())).unwrap();
+        let before = owner(&file);
+        let kept = repair(folder.path()).unwrap();
+        assert_eq!((owner(&file), owner(&kept)), (before, before));
+    }
+
+    /// A way to look at a store.
+    type Way = fn(&Path) -> Result<(), StoreError>;
+
+    #[test]
+    fn folder_is_locked_before_its_file_is_looked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Place::of(folder.path()).lock_folder().unwrap();
+        let ways: [Way; 3] = [
+            |folder| check(folder, &mut |_, _, _| {}).map(drop),
+            |folder| Repair::prepare(folder, &mut |_, _, _| {}).map(drop),
+            |folder| StoreView::open(folder).map(drop),
+        ];
+        for way in ways {
+            let error = way(folder.path()).unwrap_err();
+            assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+        }
+        drop(lock);
+        for way in ways {
+            let error = way(folder.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Io { action: "open", .. }), "{error:?}");
+        }
     }
 }

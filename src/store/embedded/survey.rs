@@ -12,6 +12,7 @@ use crate::token::{TokenDigest, TokenId, TokenRecord};
 use redb::TableHandle as _;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use twox_hash::XxHash3_128;
 
@@ -33,6 +34,8 @@ pub(super) struct Survey {
     /// Tokens with a row that can be read and must not be believed, in order.
     pub(super) left_out: Vec<u64>,
     tables: BTreeMap<String, RawTable>,
+    /// How many entries of each table could be read.
+    readable: BTreeMap<String, u64>,
     /// What redb made of the file, kept open because the file is read as redb left it.
     _opened: Option<Opened>,
     file: Arc<GuardedFile>,
@@ -96,6 +99,7 @@ impl Survey {
             has_bad_page: false,
             left_out: Vec::new(),
             tables: BTreeMap::new(),
+            readable: BTreeMap::new(),
             _opened: opened,
             file,
         };
@@ -110,20 +114,34 @@ impl Survey {
     /// Hands out all tokens that a repair keeps, in the order of their ids.
     pub(super) fn each_token(
         &self,
+        place: &Place,
         each: &mut dyn FnMut(TokenRecord) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        self.each(TOKENS.name(), &mut |key, row| match token_of(key, row) {
+        self.each(place, TOKENS.name(), &mut |key, row| match token_of(key, row) {
             Ok(record) if self.left_out.binary_search(&record.id.get()).is_err() => each(record),
             Ok(_) | Err(_) => Ok(()),
         })
     }
 
-    /// Hands out all entries of a table that can be read.
-    pub(super) fn each(&self, table: &str, each: EachEntry<'_>) -> Result<(), StoreError> {
-        match (RawFile::open(&self.file), self.tables.get(table)) {
-            (Ok(raw), Some(table)) => raw.walk(table, &mut Vec::new(), each),
-            (Ok(_), None) | (Err(_), _) => Ok(()),
+    /// Hands out all entries of a table that could be read. Those are read once more, and a disk that fails may not
+    /// give all of them again: then what would be lost is not what was told, and it is an error.
+    pub(super) fn each(&self, place: &Place, table: &str, each: EachEntry<'_>) -> Result<(), StoreError> {
+        let mut again = 0_u64;
+        if let (Ok(raw), Some(table)) = (RawFile::open(&self.file), self.tables.get(table)) {
+            raw.walk(table, &mut Vec::new(), &mut |key, value| {
+                again += 1;
+                each(key, value)
+            })?;
         }
+        let before = self.readable.get(table).copied().unwrap_or_default();
+        if again != before {
+            let what = format!(
+                "{before} entries of its table `{table}` could be read, and {again} when they were read again; copy \
+                 it to a disk that can be read, and repair the copy"
+            );
+            return Err(place.io("read", io::Error::other(what)));
+        }
+        Ok(())
     }
 
     fn read(&mut self, place: &Place, progress: Progress<'_>) -> Result<(), StoreError> {
@@ -418,6 +436,7 @@ impl Survey {
             done += 1;
             each(survey, key, value);
         })?;
+        self.readable.insert(name.to_owned(), done);
         self.has_bad_page |= !bad.is_empty();
         for page in &bad {
             let remedy = if name == TOKENS.name() || name == SPENT.name() || name == USES.name() {
