@@ -63,9 +63,9 @@ impl<'a> NewFile<'a> {
         place.remove_unfinished()?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(&path);
         let file = file.map_err(|source| refused("create", &path, source))?;
-        if let Ok(old) = fs::metadata(&place.file) {
-            // The superuser repairs a store that is another user's, who must be able to open it afterwards. Nobody else
-            // can give files away, nor needs to.
+        if let Ok(old) = fs::metadata(&place.file).or_else(|_| fs::metadata(&place.folder)) {
+            // The superuser repairs or restores a store that is another user's, who must be able to open it afterwards.
+            // Nobody else can give files away, nor needs to.
             let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
         }
         let mut new = Self { place, path, opened: None, is_installed: false };

@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn repaired_store_belongs_to_whom_the_damaged_one_did() {
+    fn new_file_belongs_to_whom_the_one_before_did_or_else_the_folder() {
         let folder = store_of(3);
         let file = folder.path().join(FILE_NAME);
         tamper(folder.path(), |transaction| {
@@ -513,6 +513,12 @@ mod tests {
         let before = owner(&file);
         let kept = repair(folder.path()).unwrap();
         assert_eq!((owner(&file), owner(&kept)), (before, before));
+
+        // A store that is made where there was none belongs to whom the folder does.
+        let empty = tempfile::tempdir().unwrap();
+        let _ = chown(empty.path(), Some(4_242), Some(4_343));
+        drop(EmbeddedStore::open(empty.path()).unwrap());
+        assert_eq!(owner(&empty.path().join(FILE_NAME)), owner(empty.path()));
     }
 
     /// A way to look at a store.
