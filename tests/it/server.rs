@@ -22,5 +22,6 @@ mod reload;
 mod reload_busy;
 mod tokens;
 mod tokens_list;
+mod tokens_model;
 mod transfer;
 mod world;
