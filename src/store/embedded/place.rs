@@ -41,11 +41,11 @@ impl Place {
         if self.folder.is_dir() {
             return Ok(());
         }
+        let gain_an_entry = folders_without(&self.folder);
         let created = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.folder);
         created.map_err(|source| refused("create", &self.folder, source))?;
-        // Without this a loss of power could take the new folder with it.
-        let parent = self.folder.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_folder(parent.unwrap_or(Path::new(".")))
+        // Without this a loss of power could take the new folders with it.
+        gain_an_entry.into_iter().try_for_each(sync_folder)
     }
 
     /// Which file lies there now.
@@ -191,6 +191,13 @@ pub(super) fn guard<T>(place: &Place, act: impl FnOnce() -> Result<T, StoreError
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(place.corrupt("reading it failed")))
 }
 
+/// The folders that get a new one when all of this path is created.
+fn folders_without(folder: &Path) -> Vec<&Path> {
+    let missing = folder.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let parents = missing.filter_map(Path::parent);
+    parents.map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent }).collect()
+}
+
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|source| refused("write", folder, source))
@@ -207,5 +214,21 @@ pub(super) fn refused(action: &'static str, path: &Path, source: io::Error) -> S
             StoreError::Full { path, source }
         }
         _ => StoreError::Io { action, path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_that_gets_a_new_one_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path();
+        assert_eq!(folders_without(there), Vec::<&Path>::new());
+        assert_eq!(folders_without(&there.join("a/b/c")), [&there.join("a/b"), &there.join("a"), there]);
+        assert_eq!(folders_without(Path::new("none/a")), [Path::new("none"), Path::new(".")]);
+        Place::of(&there.join("a/b/c")).create_folder().unwrap();
+        assert!(there.join("a/b/c").is_dir());
     }
 }
