@@ -45,6 +45,25 @@ pub struct Finder {
     base64: [Needle; 3],
 }
 
+/// What is shown in the place of a secret.
+pub const REDACTED: &str = "svctok-…";
+
+/// A text without the generated secrets that it holds, and without what is nearly one: a mistyped secret tells too much.
+pub fn redacted(text: &str) -> String {
+    let finder = Finder::new();
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(found) = finder.find(rest.as_bytes(), rest.len()).first() {
+        let end = found.at + found.length;
+        let (Some(before), Some(after)) = (rest.get(..found.at), rest.get(end..)) else { break };
+        shown.push_str(before);
+        shown.push_str(REDACTED);
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// What the prefix is in base64, after so many bytes of something else in the same three.
 #[derive(Clone, Debug)]
 struct Needle {

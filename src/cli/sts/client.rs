@@ -14,6 +14,9 @@ use serde_json::Value;
 
 const USER_AGENT: &str = concat!("rolegate-sts/", env!("CARGO_PKG_VERSION"));
 
+/// What every answer of rolegate has, and no other server's.
+pub(crate) const OF_ROLEGATE: &str = "x-rolegate-policy";
+
 /// A client of one server.
 pub(crate) struct Client {
     http: HttpClient,
@@ -27,6 +30,8 @@ pub(crate) struct ServerInfo {
     pub(crate) version: ServerVersion,
     /// The version of the platform that it is part of.
     pub(crate) platform_version: Option<String>,
+    /// Whether it is rolegate, which has more than the contract.
+    pub(crate) is_rolegate: bool,
     /// All of it, as it was sent.
     pub(crate) json: Value,
 }
@@ -82,7 +87,8 @@ impl Client {
         if !version.is_supported() {
             return Err(Failure::ApiVersion { got: version.text(), need: MINIMUM });
         }
-        Ok(ServerInfo { version, platform_version, json })
+        let is_rolegate = answer.header(OF_ROLEGATE).is_some();
+        Ok(ServerInfo { version, platform_version, is_rolegate, json })
     }
 
     /// Sends a request to the API.

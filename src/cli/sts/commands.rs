@@ -5,7 +5,7 @@ mod context;
 mod service_token;
 mod user_session;
 
-use super::client::Client;
+use super::client::{Client, ServerInfo};
 use super::failure::Failure;
 use super::parse::Invocation;
 use super::printer::Printer;
@@ -54,10 +54,14 @@ impl Run<'_, '_> {
 
     /// A client for the server that the settings name, after the server has answered.
     fn connected(&mut self) -> Result<Client, Failure> {
+        self.introduced().map(|(client, _)| client)
+    }
+
+    fn introduced(&mut self) -> Result<(Client, ServerInfo), Failure> {
         let connection = settings::connection(self.invocation, self.env)?;
         let client = Client::new(connection, self.traces(), self.env)?;
-        client.connect(self.printer)?;
-        Ok(client)
+        let info = client.connect(self.printer)?;
+        Ok((client, info))
     }
 
     fn traces(&self) -> bool {

@@ -3,7 +3,7 @@
 
 use super::spec::{Command, Flag, Kind, Need};
 use super::tree::GLOBAL;
-use super::value::{Moment, Value, read_value};
+use super::value::{Moment, Value, read_value, shown_number};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -259,6 +259,7 @@ impl Reader {
                 Some(short) => format!("-{short}, --{}", flag.name),
                 None => format!("--{}", flag.name),
             };
+            let text = if matches!(flag.kind, Kind::Int) { shown_number(&text) } else { text.as_str() };
             FlagError(format!("invalid argument \"{}\" for \"{name}\" flag: {reason}", text.escape_debug()))
         })?;
         let value = match (value, self.values.remove(flag.name)) {

@@ -4,6 +4,7 @@ use super::failure::{Failure, ServerBody};
 use super::surroundings::Surroundings;
 use super::table::{Table, visible};
 use super::yaml::Node;
+use crate::token::candidates::redacted;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 
@@ -106,6 +107,8 @@ impl<'a> Printer<'a> {
     /// An error on standard error.
     pub(crate) fn failure(&mut self, failure: &Failure) {
         let text = if self.style.json { failure_json(failure) } else { self.failure_text(failure) };
+        // A token is easily pasted in the place of something else, and errors land in logs.
+        let text = redacted(&text);
         drop(self.err.write_all(text.as_bytes()).and_then(|()| self.err.flush()));
     }
 

@@ -47,11 +47,13 @@ fn cell(value: &Option<String>) -> String {
     value.as_deref().map_or_else(|| MISSING.to_owned(), visible)
 }
 
-/// `text` with its control characters, which a terminal would obey, written out.
+/// `text` with what a terminal would obey written out: control characters, and those that reverse what follows.
 pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() {
+        if c.is_control()
+            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             out.extend(c.escape_debug());
         } else {
             out.push(c);

@@ -2,6 +2,7 @@
 
 use super::spec::Kind;
 use crate::config::{DURATION_MAX, parse_duration};
+use crate::token::CHOSEN_SECRET_MIN_CHARS;
 use std::time::Duration;
 
 /// The shortest duration that a flag takes.
@@ -91,6 +92,13 @@ pub(crate) fn read_int(text: &str) -> Result<i64, String> {
         return Err("must be a whole number".to_owned());
     }
     i64::from_str_radix(&format!("{sign}{bare}"), radix).map_err(|_| "the number is out of range".to_owned())
+}
+
+/// What may be shown of a text that should have been a number: a token may have been pasted in its place, also one
+/// that its operator chose.
+pub(crate) fn shown_number(text: &str) -> &str {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number || text.len() < CHOSEN_SECRET_MIN_CHARS { text } else { "…" }
 }
 
 /// A calendar date; the first day of the year 1 stands for none.

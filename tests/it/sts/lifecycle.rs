@@ -1,6 +1,6 @@
 //! `service-token describe`, `rotate`, `disable`, `enable` and `update`: what is sent and what is printed.
 
-use super::world::{Reply, Server, Sts};
+use super::world::{Reply, SERVER_INFO, Server, Sts};
 
 const WHOLE: &str = r#"{"id":42,"lastUpdateTimestamp":1795510731153,"name":"ci","description":"nightly\nbuilds",
     "expiration":1924905600000,"roles":["one","two"],"created":1795510731153,"origin":"api",
@@ -143,8 +143,51 @@ fn server_that_does_not_know_a_command_is_told_from_one_that_lacks_the_token() {
 }
 
 #[test]
+fn other_server_is_not_asked_for_what_it_would_pass_over() {
+    let server = server("POST /api/security/tokens", r#"{"name":"n","token":"svctok-new"}"#);
+    for flag in ["unique", "description"] {
+        let value = if flag == "unique" { "" } else { "=nightly" };
+        assert_eq!(
+            run(&server, &format!("create -n n --roles a --{flag}{value}")),
+            format!(
+                "exit 3\n--- stderr\n❌ No token is created: this server does not know `--{flag}`, which is for servers \
+                 of rolegate\n"
+            )
+        );
+    }
+    assert!(server.seen().iter().all(|seen| seen.line.starts_with("GET ")));
+    assert!(run(&server, "create -n n --roles a --description=").starts_with("exit 0"));
+}
+
+#[test]
+fn pasted_token_is_in_no_error() {
+    let generated = rolegate::Secret::generate().unwrap().expose().to_owned();
+    let chosen = "chosen-by-an-operator-0123456789";
+    for token in [generated.as_str(), chosen] {
+        for words in ["describe T", "rotate --id T", "delete T", "list --limit T"] {
+            let outcome = Sts::of(&format!("service-token {}", words.replace('T', token))).run();
+            assert_eq!(outcome.code, 3, "{words}");
+            assert!(outcome.stderr.contains("must be a whole number"), "{}", outcome.stderr);
+            assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(token), "{words}");
+        }
+    }
+    for words in
+        ["T", "service-token T", "service-token list --T", "service-token rotate 42 --grace T", "help T"]
+    {
+        for json in ["", " -o json"] {
+            let outcome = Sts::of(&format!("{}{json}", words.replace('T', &generated))).run();
+            assert_ne!(outcome.code, 0, "{words}");
+            assert!(outcome.stderr.contains("svctok-…"), "{}", outcome.stderr);
+            assert!(!format!("{}{}", outcome.stdout, outcome.stderr).contains(&generated), "{words}");
+        }
+    }
+}
+
+#[test]
 fn create_sends_a_description_and_tells_an_id_where_it_learns_one() {
-    let server = server("POST /api/security/tokens", r#"{"id":42,"name":"n","token":"svctok-new"}"#);
+    let info = Reply::json(SERVER_INFO).with_header("x-rolegate-policy", "0123456789abcdef");
+    let server = server("POST /api/security/tokens", r#"{"id":42,"name":"n","token":"svctok-new"}"#)
+        .with("GET /api/server/info", info);
     let text = run(&server, "create -n n --roles a --description nightly --unique");
     assert_eq!(text, "exit 0\n--- stdout\n✅ Service token created: svctok-new\n\n");
     assert_eq!(

@@ -8,15 +8,14 @@ mod shown;
 
 use super::Run;
 use crate::cli::client::Answer;
+use crate::cli::sts::client::OF_ROLEGATE;
 use crate::cli::sts::failure::Failure;
 use crate::cli::sts::table::visible;
-use crate::cli::sts::value::read_int;
+use crate::cli::sts::value::{read_int, shown_number};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 const PATH: &str = "/security/tokens";
-/// What every answer of rolegate has, and no other server's.
-const OF_ROLEGATE: &str = "x-rolegate-policy";
 
 impl Run<'_, '_> {
     /// The answer to a request that the original's server does not know.
@@ -51,8 +50,9 @@ impl Run<'_, '_> {
                 })
             }
             (None, []) => Err(Failure::Arguments("required flag(s) \"id\" not set".to_owned())),
-            (None, [id]) => read_int(id)
-                .map_err(|reason| Failure::Arguments(format!("invalid id \"{}\": {reason}", visible(id)))),
+            (None, [id]) => read_int(id).map_err(|reason| {
+                Failure::Arguments(format!("invalid id \"{}\": {reason}", visible(shown_number(id))))
+            }),
             (None, [_, _, ..]) => {
                 Err(Failure::Arguments(format!("several ids are given: {verb} one at a time")))
             }
@@ -63,7 +63,7 @@ impl Run<'_, '_> {
 /// The beginning of a day in UTC, as servers take it.
 fn midnight(date: jiff::civil::Date) -> Result<i64, Failure> {
     let midnight = jiff::tz::TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0));
-    let out_of_range = |_| Failure::Arguments("the date is out of range".to_owned());
+    let out_of_range = |_| Failure::Arguments(format!("the date {date} is too late: the last is 9999-12-30"));
     midnight.map(jiff::Timestamp::as_millisecond).map_err(out_of_range)
 }
 

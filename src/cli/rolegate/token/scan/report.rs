@@ -5,13 +5,10 @@ use super::super::super::console::{Console, Mood};
 use super::collect::{Collection, Finding, Found, Totals};
 use super::walk::STANDARD_INPUT;
 use crate::token::SecretState;
-use crate::token::candidates::{Encoding, Finder};
+use crate::token::candidates::{Encoding, REDACTED, redacted};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
-
-/// What stands in the place of a token.
-const REDACTED: &str = "svctok-…";
 
 pub(super) fn print(collection: &Collection, console: &mut Console<'_>) {
     for finding in &collection.findings {
@@ -119,8 +116,7 @@ fn remarks(totals: &Totals, tells_all: bool) -> Vec<String> {
     tell(special, format!("{} passed over", counted(special, "pipe or device is", "pipes and devices are")));
     let files = counted(compressed, "file", "files");
     tell(compressed, format!("the content of {files} is compressed, and was not seen"));
-    let history =
-        "the history of a repository is compressed: `git log -p --all | rolegate token scan -` reads it";
+    let history = "the history of a repository is compressed: `git log -p --all --text | rolegate token scan -` reads it";
     tell(repositories, history.to_owned());
     let texts = counted(
         wrong_checksums,
@@ -227,22 +223,7 @@ pub(super) fn shown(path: &Path) -> String {
     safe(&path.to_string_lossy())
 }
 
-/// A text without the tokens that it holds.
-fn redacted(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(found) = Finder::new().find(rest.as_bytes(), rest.len()).first() {
-        let end = found.at + found.length;
-        let (Some(before), Some(after)) = (rest.get(..found.at), rest.get(end..)) else { break };
-        shown.push_str(before);
-        shown.push_str(REDACTED);
-        rest = after;
-    }
-    shown.push_str(rest);
-    shown
-}
-
-/// The same without what steers a terminal.
+/// A text without the tokens that it holds, and without what steers a terminal.
 fn safe(text: &str) -> String {
     let is_plain = |letter: char| matches!(letter, '"' | '\'' | '\\') || letter.escape_debug().len() == 1;
     let escape = |letter: char| match is_plain(letter) {

@@ -34,7 +34,16 @@ impl Run<'_, '_> {
         if args.switch("unique") {
             put(&mut body, "unique", true);
         }
-        let answer = self.connected()?.call(&Method::POST, PATH, Some(&body), self.printer)?;
+        let (client, info) = self.introduced()?;
+        // Another server would pass over these, and make a token whose name is not the only one.
+        let further = ["description", "unique"].into_iter().find(|key| body.get(key).is_some());
+        if let Some(flag) = further.filter(|_| !info.is_rolegate) {
+            let text = format!(
+                "no token is created: this server does not know `--{flag}`, which is for servers of rolegate"
+            );
+            return Err(Failure::Response { text, body: None });
+        }
+        let answer = client.call(&Method::POST, PATH, Some(&body), self.printer)?;
         self.reveal(&answer, "created")
     }
 
