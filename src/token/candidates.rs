@@ -355,6 +355,20 @@ mod tests {
     }
 
     #[test]
+    fn redacted_text_holds_no_secret() {
+        let secret = generated();
+        for text in [
+            secret.clone(),
+            spoiled(&secret),
+            base64(secret.as_bytes(), false).into_iter().map(char::from).collect(),
+        ] {
+            let shown = redacted(&format!("é `{text}`, {text}"));
+            assert!(!shown.contains(&text) && shown.matches(REDACTED).count() == 2, "{shown}");
+        }
+        assert_eq!(redacted("svctok-aaaaa-bbbb-ccccc-ddddd"), "svctok-aaaaa-bbbb-ccccc-ddddd");
+    }
+
+    #[test]
     fn base64_is_read_at_each_of_its_alignments() {
         let secret = generated();
         for before in ["", "a", "ab", "abc", "ci:", "ab: ", "Bearer of "] {

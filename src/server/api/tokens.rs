@@ -13,6 +13,7 @@ use super::{Api, Sent};
 use crate::engine::{ChangeError, Permit, ReadError};
 use crate::store::StoreError;
 use crate::token::TokenId;
+use crate::token::candidates::without_secrets;
 use http::{Method, StatusCode};
 use shown::Description;
 
@@ -100,6 +101,7 @@ fn below(path: &str) -> Option<&str> {
 /// The id that a path has. One token has one id: a condition of a policy may have compared it as text.
 fn read_id(text: &str) -> Result<TokenId, Failure> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let text = without_secrets(text);
         return Err(Failure::bad_request(format!("`{text}` is no id of a service token: it is a number")));
     }
     let id = text.parse().ok().and_then(TokenId::new).filter(|_| !text.starts_with('0'));

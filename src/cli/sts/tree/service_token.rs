@@ -148,7 +148,7 @@ const ROTATE: Command = Command {
         ),
     ],
     flags: &[
-        Flag::new("grace", Kind::Duration, "how long the former token lives on, such as 10m or 7d"),
+        Flag::new("grace", Kind::Duration, "how long the former token lives on, such as 10m, up to 30d"),
         ID,
         VERSION,
     ],
