@@ -166,7 +166,11 @@ impl Store for EmbeddedStore {
 
     fn insert(&self, record: &TokenRecord, names: Names) -> Result<Insertion, StoreError> {
         match self.submit(Change::Insert { record: Box::new(record.clone()), names })? {
-            Outcome::Done | Outcome::Missing | Outcome::Conflict => Ok(Insertion::Inserted),
+            Outcome::Done => Ok(Insertion::Inserted),
+            // Only an update meets these.
+            Outcome::Missing | Outcome::Conflict => {
+                Err(StoreError::Other("an insertion was answered as an update is".into()))
+            }
             Outcome::IdTaken => Ok(Insertion::IdTaken),
             Outcome::DigestTaken => Ok(Insertion::DigestTaken),
             Outcome::DigestSpent => Ok(Insertion::DigestSpent),

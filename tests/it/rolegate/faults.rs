@@ -14,6 +14,10 @@ const CONFIG: &str = "rolegate: {listen: '127.0.0.1:0', policies: [policy.rhai]}
     stackstate: {authentication: {servicetoken: {bootstrap: \
     {token: 4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u, roles: [admin]}}}}\n";
 const TOKENS: &str = "/api/security/tokens";
+/// So many changes have to be refused while the writes fail,
+const REFUSALS: usize = 3;
+/// of so many attempts at the most.
+const ATTEMPTS_MAX: usize = 20;
 
 /// Lets the writes of a server to a file fail, until it is dropped.
 struct Fault(Child);
@@ -79,12 +83,28 @@ fn goes_on(file: &str, calls: &str, error: &str, logged: &str) {
     assert_eq!(status, "200");
 
     let fault = Fault::of(&running, file, calls, error);
-    for number in 0..3 {
-        assert_eq!(running.create(&format!("meanwhile {number}")), ("500".to_owned(), None));
-        running.wait_for_log(logged);
-        assert_eq!(running.names(), ["before"]);
+    let (mut kept, mut refused) = (vec!["before".to_owned()], 0);
+    for number in 0..ATTEMPTS_MAX {
+        let name = format!("meanwhile {number}");
+        match running.create(&name) {
+            (status, None) => {
+                assert_eq!(status, "500");
+                running.wait_for_log(logged);
+                refused += 1;
+            }
+            // On a busy machine a thread may write before strace stops it. What was acknowledged counts all the same.
+            (status, Some(_)) => {
+                assert_eq!(status, "200");
+                kept.push(name);
+            }
+        }
+        assert_eq!(running.names(), kept);
         assert!(running.lets_in(&first) && running.lets_in(TOKEN), "tokens authenticate all the while");
+        if refused == REFUSALS {
+            break;
+        }
     }
+    assert_eq!(refused, REFUSALS, "of {ATTEMPTS_MAX} attempts, so many were to fail");
     fault.end();
 
     let (status, second) = running.create("after");
@@ -94,7 +114,8 @@ fn goes_on(file: &str, calls: &str, error: &str, logged: &str) {
     let (_, _, log) = running.end();
     assert!([TOKEN, &first].iter().all(|secret| !log.contains(*secret)), "{log}");
     let running = Running::start(running.again(&["serve", "-c", "config.yaml"]));
-    assert_eq!(running.names(), ["before", "after"]);
+    kept.push("after".to_owned());
+    assert_eq!(running.names(), kept);
     assert!(running.lets_in(&first) && running.lets_in(&second.unwrap()));
 }
 
