@@ -80,10 +80,20 @@ impl Uses {
         waiting.count = waiting.count.saturating_add(1);
         let Some(rule) = rule else { return };
         let key = (decision.policy.0, rule.0);
-        if let Some(known) = waiting.rules.iter_mut().find(|known| known.rule == key) {
+        let mut has_others = false;
+        let known = waiting.rules.iter_mut().find(|known| {
+            has_others |= known.rule.0 != key.0;
+            known.rule == key
+        });
+        if let Some(known) = known {
             known.last_used = known.last_used.max(now);
             known.count = known.count.saturating_add(1);
-        } else if let Some(rule) = policies.deciding_rule(decision) {
+            return;
+        }
+        // Without room, and with nothing that could be the same rule under other policies, only the sum counts.
+        if (waiting.rules.len() < RULES_MAX || has_others)
+            && let Some(rule) = policies.deciding_rule(decision)
+        {
             waiting.add_rule(RuleUse { rule: key, name: name_of(rule), last_used: now, count: 1 });
         }
     }
