@@ -315,6 +315,25 @@ fn export_fails_whole_where_it_cannot_be_written() {
     assert!(told.err.starts_with("error: cannot write `missing/.tokens.jsonl."), "{}", told.err);
 }
 
+#[test]
+fn export_replaces_a_file_and_nothing_else() {
+    for (is_link, code) in [(false, Some(0)), (true, Some(1))] {
+        let run = offline(&["export", "-f", "tokens.jsonl"]).file("before", "before");
+        fill(run.folder.path(), &records());
+        let (before, path) = (run.folder.path().join("before"), run.folder.path().join("tokens.jsonl"));
+        if is_link {
+            std::os::unix::fs::symlink(&before, &path).unwrap();
+        } else {
+            fs::copy(&before, &path).unwrap();
+        }
+        let Run { folder: _folder, mut command } = run;
+        let told = command.output().unwrap();
+        assert_eq!(told.status.code(), code, "{}", String::from_utf8_lossy(&told.stderr));
+        assert_eq!(fs::symlink_metadata(&path).unwrap().is_symlink(), is_link);
+        assert_eq!(fs::read(&before).unwrap(), b"before");
+    }
+}
+
 fn serving() -> Running {
     let run = configured(&["serve"]);
     fill(&run.folder.path().join("other"), &[]);

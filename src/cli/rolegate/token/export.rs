@@ -175,6 +175,11 @@ impl Source {
 
 impl<'a> PartFile<'a> {
     fn create(path: &'a Path) -> Result<Self, Failure> {
+        // A pipe, a device or a link would be replaced by a file, and whoever reads there would get nothing.
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            let cause = io::Error::other("it is there and no regular file; choose another name");
+            return Err(Failure::Write { path: path.to_owned(), cause });
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
