@@ -3,27 +3,22 @@
 //! `cargo bench --bench flood`; it needs `ulimit -n 8192`.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "http/world.rs"]
+mod world;
+
 use http::header::CONTENT_LENGTH;
-use rolegate::audit::MemoryAudit;
-use rolegate::bootstrap::{BootstrapBlock, Provision};
-use rolegate::engine::Engine;
-use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::server::{Limits, Server};
-use rolegate::store::memory::MemoryStore;
-use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, Secret};
 use std::error::Error;
 use std::io::{self, Write as _, stdout};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use warp::Filter as _;
 
-const POLICY: &str = include_str!("../policies/stackstate.rhai");
 const TOKEN: &str = "the-token-of-this-benchmark-run";
 /// Connections with the live token.
 const GOOD: usize = 8;
@@ -31,7 +26,7 @@ const ROUND: Duration = Duration::from_secs(3);
 /// A live token that waits longer than this for an answer has none.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Who else sends requests.
 #[derive(Clone, Copy)]
@@ -135,7 +130,7 @@ fn run(flood: Flood) -> Outcome<()> {
             // Who got no answer within its patience counts as nothing.
             waits.extend(client.await??);
         }
-        Ok::<_, Box<dyn Error>>(waits)
+        Ok::<_, Box<dyn Error + Send + Sync>>(waits)
     })?;
     let secs = started.elapsed().as_secs_f64();
     counts.is_over.store(true, Ordering::Relaxed);
@@ -163,15 +158,6 @@ fn run(flood: Flood) -> Outcome<()> {
 }
 
 fn start(runtime: &Runtime, is_limited: bool) -> Outcome<SocketAddr> {
-    let source = Source { name: Arc::from("policies/stackstate.rhai"), text: POLICY.to_owned() };
-    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    let now = Timestamp::from(SystemTime::now());
-    let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
-    let (secret, kind) = Secret::parse(TOKEN)?;
-    let roles = vec![RoleName::parse("stackstate-power-user")?];
-    let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
-    engine.provision(&Provision { bootstrap, declared: Vec::new() }, now)?;
-
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
     let mut limits = Limits::default();
@@ -181,7 +167,7 @@ fn start(runtime: &Runtime, is_limited: bool) -> Outcome<SocketAddr> {
     let route = warp::path!("api" / "server" / "status")
         .and(warp::get())
         .map(|| warp::reply::with_header(r#"{"status":"ready"}"#, "content-type", "application/json"));
-    let server = Server::new(Arc::new(engine)).with_limits(limits);
+    let server = Server::new(Arc::new(world::engine(TOKEN)?)).with_limits(limits);
     runtime.spawn(server.serve(listener, warp::service(route), std::future::pending()));
     Ok(address)
 }

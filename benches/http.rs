@@ -5,25 +5,19 @@
 
 #[path = "http/client.rs"]
 mod client;
+#[path = "http/world.rs"]
+mod world;
 
-use rolegate::audit::MemoryAudit;
-use rolegate::bootstrap::{BootstrapBlock, Provision};
-use rolegate::engine::Engine;
-use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::server::Server;
-use rolegate::store::memory::MemoryStore;
-use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, Secret};
 use std::error::Error;
 use std::io::{Write as _, stdout};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use warp::Filter as _;
 
-const POLICY: &str = include_str!("../policies/stackstate.rhai");
 const TOKEN: &str = "the-token-of-this-benchmark-run";
 const BODY: &str = r#"{"status":"ready"}"#;
 const CONNECTIONS: usize = 32;
@@ -77,18 +71,9 @@ fn start_bare(runtime: &Runtime) -> Outcome<SocketAddr> {
 }
 
 fn start_guarded(runtime: &Runtime) -> Outcome<SocketAddr> {
-    let source = Source { name: Arc::from("policies/stackstate.rhai"), text: POLICY.to_owned() };
-    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    let now = Timestamp::from(SystemTime::now());
-    let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
-    let (secret, kind) = Secret::parse(TOKEN)?;
-    let roles = vec![RoleName::parse("stackstate-power-user")?];
-    let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
-    engine.provision(&Provision { bootstrap, declared: Vec::new() }, now)?;
-
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
-    let server = Server::new(Arc::new(engine));
+    let server = Server::new(Arc::new(world::engine(TOKEN)?));
     runtime.spawn(server.serve(listener, warp::service(route()), std::future::pending()));
     Ok(address)
 }
