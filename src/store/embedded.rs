@@ -142,11 +142,7 @@ impl EmbeddedStore {
         &self,
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let opened = self.opened()?;
-        guard(&self.place, || {
-            let read = || read(&opened.database.begin_read()?);
-            read().map_err(|error| self.place.explain("read", error))
-        })
+        self.opened()?.read(&self.place, read)
     }
 
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
@@ -194,10 +190,7 @@ impl Store for EmbeddedStore {
     }
 
     fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        self.read(|transaction| {
-            let row = transaction.open_table(TOKENS)?.get(id.get())?;
-            row.map(|row| row::decode(id.get(), row.value()).map_err(redb::Error::Corrupted)).transpose()
-        })
+        self.read(|transaction| pages::token(transaction, id.get()))
     }
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
@@ -216,7 +209,7 @@ impl Store for EmbeddedStore {
     }
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
-        self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
+        self.read(|transaction| pages::is_spent(transaction, digest))
     }
 
     fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
@@ -233,6 +226,17 @@ impl Store for EmbeddedStore {
 }
 
 impl Opened {
+    fn read<T>(
+        &self,
+        place: &Place,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        guard(place, || {
+            let read = || read(&self.database.begin_read()?);
+            read().map_err(|error| place.explain("read", error))
+        })
+    }
+
     fn load(&self, place: &Place, each: &mut dyn FnMut(LentToken<'_>)) -> Result<(), StoreError> {
         let explain = |error: redb::Error| place.explain("read", error);
         let transaction = self.database.begin_read().map_err(|error| explain(error.into()))?;

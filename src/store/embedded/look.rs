@@ -2,12 +2,12 @@
 
 use super::guarded::GuardedFile;
 use super::place::{FolderLock, Place, guard};
-use super::{DIGESTS, Opened, SPENT, TOKENS, pages, row};
+use super::{DIGESTS, Opened, TOKENS, pages};
 use crate::store::page::{Page, PageQuery};
 use crate::store::usage::{TokenUse, Usage};
 use crate::store::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
-use redb::{ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _};
+use redb::{ReadTransaction, ReadableTableMetadata as _};
 use std::io;
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct StoreView {
 /// # Errors
 /// When there is no store, when another process has it open, and when it cannot be read; see [`StoreError`].
 pub fn find_token(folder: &Path, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-    StoreView::open(folder)?.token(id)
+    StoreView::open(folder)?.get(id)
 }
 
 impl StoreView {
@@ -57,52 +57,27 @@ impl StoreView {
         self.read(|transaction| Ok(transaction.open_table(TOKENS)?.len()?))
     }
 
-    /// The token with this id.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn token(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        self.read(|transaction| row_of(transaction, id.get()))?.map(|row| self.decode(row)).transpose()
-    }
-
     /// The token that has, or had until lately, the secret with this digest.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn token_by_digest(&self, digest: &TokenDigest) -> Result<Option<TokenRecord>, StoreError> {
-        let row = self.read(|transaction| {
-            let digests = transaction.open_table(DIGESTS)?;
-            let id = digests.get(digest.as_bytes())?.map(|id| id.value());
-            id.map_or(Ok(None), |id| row_of(transaction, id))
-        })?;
-        row.map(|row| self.decode(row)).transpose()
-    }
-
-    /// What is known of the use of the token with this id.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn usage(&self, id: TokenId) -> Result<Option<Usage>, StoreError> {
-        self.read(|transaction| pages::usage_of(transaction, id))
+        self.read(|transaction| {
+            let id = transaction.open_table(DIGESTS)?.get(digest.as_bytes())?.map(|id| id.value());
+            id.map_or(Ok(None), |id| pages::token(transaction, id))
+        })
     }
 
     fn read<T>(
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        guard(&self.place, || {
-            let read = || read(&self.opened.database.begin_read()?);
-            read().map_err(|error| self.place.explain("read", error))
-        })
+        self.opened.read(&self.place, read)
     }
 
     fn refused(&self) -> StoreError {
         let what = "it was opened to be looked at, and not to be changed";
         self.place.io("write", io::Error::new(io::ErrorKind::PermissionDenied, what))
-    }
-
-    fn decode(&self, (id, row): (u64, Vec<u8>)) -> Result<TokenRecord, StoreError> {
-        row::decode(id, &row).map_err(|what| self.place.corrupt(what))
     }
 }
 
@@ -125,7 +100,7 @@ impl Store for StoreView {
     }
 
     fn get(&self, id: TokenId) -> Result<Option<TokenRecord>, StoreError> {
-        self.token(id)
+        self.read(|transaction| pages::token(transaction, id.get()))
     }
 
     fn page(&self, query: &PageQuery) -> Result<Page, StoreError> {
@@ -141,7 +116,7 @@ impl Store for StoreView {
     }
 
     fn is_spent(&self, digest: &TokenDigest) -> Result<bool, StoreError> {
-        self.read(|transaction| Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some()))
+        self.read(|transaction| pages::is_spent(transaction, digest))
     }
 
     fn spent(&self, after: Option<&TokenDigest>, limit: usize) -> Result<Vec<TokenDigest>, StoreError> {
@@ -151,12 +126,6 @@ impl Store for StoreView {
     fn spend(&self, _: &TokenDigest) -> Result<Spending, StoreError> {
         Err(self.refused())
     }
-}
-
-/// A token's number and row.
-fn row_of(transaction: &ReadTransaction, id: u64) -> Result<Option<(u64, Vec<u8>)>, redb::Error> {
-    let tokens = transaction.open_table(TOKENS)?;
-    Ok(tokens.get(id)?.map(|row| (id, row.value().to_vec())))
 }
 
 #[cfg(test)]

@@ -27,6 +27,17 @@ pub(super) fn read(transaction: &ReadTransaction, query: &PageQuery) -> Result<P
     Page::gather(query, ids.map(|id| id.and_then(record)), usage)
 }
 
+/// The token with this number.
+pub(super) fn token(transaction: &ReadTransaction, id: u64) -> Result<Option<TokenRecord>, redb::Error> {
+    let row = transaction.open_table(TOKENS)?.get(id)?;
+    row.map(|row| row::decode(id, row.value()).map_err(redb::Error::Corrupted)).transpose()
+}
+
+/// Whether a digest is spent.
+pub(super) fn is_spent(transaction: &ReadTransaction, digest: &TokenDigest) -> Result<bool, redb::Error> {
+    Ok(transaction.open_table(SPENT)?.get(digest.as_bytes())?.is_some())
+}
+
 /// Digests that are spent, in their order, after one of them.
 pub(super) fn spent(
     transaction: &ReadTransaction,

@@ -8,6 +8,7 @@ use super::server::ServerArguments;
 use super::{Failure, WRONG_USAGE};
 use crate::privilege::privileges;
 use crate::server::{GrantReport, PrivilegeReport, UsageReport};
+use crate::store::Store as _;
 use crate::store::embedded::StoreView;
 use crate::store::page::Listed;
 use crate::time::Timestamp;
@@ -73,7 +74,7 @@ fn report(
         configured.compile(&sources, super::super::reload::hear).map_err(LoadError::from)
     })?;
     let store = StoreView::open(&config.data_dir.value)?;
-    let Some(record) = store.token(id)? else { return Ok(None) };
+    let Some(record) = store.get(id)? else { return Ok(None) };
     let usage = store.usage(id)?;
     let privileges = privileges(&policies, &record.roles, usage.as_ref());
     Ok(Some(UsageReport::of(&Listed { record, usage }, &privileges)))
