@@ -184,7 +184,7 @@ impl Engine {
 
     /// The same by policies that the caller holds: those of [`Engine::policies`], so that everything that is told
     /// of the decision afterwards comes from the policies that made it, whatever was loaded meanwhile.
-    pub fn check_by(&self, policies: &PolicySet, request: &Request, now: Timestamp) -> Answer {
+    pub fn check_by(&self, policies: &Arc<PolicySet>, request: &Request, now: Timestamp) -> Answer {
         let authenticated = self.tokens.authenticate(request.credential(), now);
         let principal = authenticated.as_ref().ok().map(|known| &known.principal);
         let decision = policies.decide(principal, request, now);

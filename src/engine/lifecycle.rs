@@ -44,7 +44,7 @@ impl Engine {
             self.flush_uses()?;
         }
         let mut page = self.store.page(query)?;
-        page.tokens.iter_mut().for_each(|listed| self.add_waiting(listed));
+        self.uses.add_to(&mut page.tokens);
         Ok(page)
     }
 

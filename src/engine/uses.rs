@@ -32,7 +32,7 @@ impl Engine {
         Ok(count)
     }
 
-    /// Of how many tokens a use waits to be written.
+    /// Of how many pairs of a token and a rule a use waits to be written.
     pub fn uses_waiting(&self) -> usize {
         self.uses.waiting()
     }
@@ -49,7 +49,7 @@ impl Engine {
     pub fn get(&self, _permit: &Permit, id: TokenId) -> Result<Listed, ReadError> {
         let record = self.store.get(id)?.ok_or(ReadError::Unknown(id))?;
         let mut listed = Listed { record, usage: self.store.usage(id)? };
-        self.add_waiting(&mut listed);
+        self.uses.add_to(std::slice::from_mut(&mut listed));
         Ok(listed)
     }
 
@@ -61,14 +61,5 @@ impl Engine {
         let listed = self.get(permit, id)?;
         let privileges = privileges(&self.policies(), &listed.record.roles, listed.usage.as_ref());
         Ok((listed, privileges))
-    }
-
-    /// Adds what waits to what is written.
-    pub(super) fn add_waiting(&self, listed: &mut Listed) {
-        let Some(waiting) = self.uses.peek(listed.record.id) else { return };
-        listed.usage = Some(match listed.usage.take() {
-            Some(written) => written.plus(&waiting),
-            None => waiting,
-        });
     }
 }

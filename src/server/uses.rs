@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 const WRITE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often somebody looks whether so much waits that it is written before its time.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// So many tokens are too much to wait for.
+/// So many pairs of a token and a rule are too much to wait for.
 const WAITING_MANY: usize = 100_000;
 
 /// The task that writes. It ends with [`UseWriter::finish`], or when this is dropped.
