@@ -9,6 +9,8 @@ mod verify;
 
 pub(crate) use line::Visible;
 pub use rotated::beside;
+#[cfg(feature = "cli")]
+pub(crate) use rotated::{is_earlier_part, place as target};
 pub use verify::{
     FINDINGS_MAX, FileReport, Finding, Inspection, LastEntry, LastEntryError, Verified, VerifyError, Wrong,
     inspect, verify,

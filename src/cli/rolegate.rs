@@ -2,6 +2,7 @@
 
 mod console;
 mod log;
+mod places;
 mod settings;
 mod show;
 mod policies;

@@ -204,7 +204,7 @@ pub enum Notice {
 
 impl ConfigErrors {
     /// Orders the problems by place, file after file; what is nowhere comes first, what is in no file last.
-    pub(super) fn new(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Self {
+    pub(crate) fn new(mut errors: Vec<ConfigError>, files: &[PathBuf]) -> Self {
         errors.sort_by_key(|error| match &error.at {
             None => (0, 0, 0),
             Some(Origin::File(place)) => {

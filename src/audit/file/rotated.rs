@@ -2,6 +2,7 @@
 
 use super::LINE_MAX_BYTES;
 use super::line::Link;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -22,9 +23,16 @@ pub struct Beside {
     pub packed: Vec<PathBuf>,
 }
 
+/// A part of a log, as somebody else may have packed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Plain,
+    Packed,
+}
+
 /// Where the file of a log lies when its path is a link, or a link to one, whether it is there or not: its parts lie
 /// beside the file, and the link stays.
-pub(super) fn place(path: &Path) -> PathBuf {
+pub(crate) fn place(path: &Path) -> PathBuf {
     let mut place = path.to_owned();
     for _ in 0..LINKS_MAX {
         let Ok(target) = fs::read_link(&place) else { break };
@@ -54,17 +62,16 @@ pub fn beside(path: &Path) -> io::Result<Beside> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let rest = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes());
-        let Some(rest) = rest.and_then(|rest| std::str::from_utf8(rest).ok()) else { continue };
-        let unpacked = PACKED.iter().find_map(|end| rest.strip_suffix(end));
-        if !is_of_rotation(unpacked.unwrap_or(rest))
-            || !fs::metadata(entry.path()).is_ok_and(|it| it.is_file())
-        {
+        let Some(part) = part(own, &name) else { continue };
+        if !fs::metadata(entry.path()).is_ok_and(|it| it.is_file()) {
             continue;
         }
         // Spelled as the log itself is.
         let found = path.with_file_name(&name);
-        if unpacked.is_some() { beside.packed.push(found) } else { beside.files.push(found) }
+        match part {
+            Part::Packed => beside.packed.push(found),
+            Part::Plain => beside.files.push(found),
+        }
     }
     beside.packed.sort();
     Ok(beside)
@@ -81,6 +88,22 @@ pub(super) fn first_seq(file: &File) -> io::Result<Option<u64>> {
         line.clear();
     }
     Ok(None)
+}
+
+/// Whether a file has the name of an earlier part of a log, packed or not.
+#[cfg(feature = "cli")]
+pub(crate) fn is_earlier_part(log: &Path, file: &Path) -> bool {
+    let names = log.file_name().zip(file.file_name());
+    log.parent() == file.parent() && names.is_some_and(|(log, file)| part(log, file).is_some())
+}
+
+/// What a name is beside that of the log.
+fn part(log: &OsStr, name: &OsStr) -> Option<Part> {
+    let rest = name.as_encoded_bytes().strip_prefix(log.as_encoded_bytes())?;
+    let rest = std::str::from_utf8(rest).ok()?;
+    let unpacked = PACKED.iter().find_map(|end| rest.strip_suffix(end));
+    let part = if unpacked.is_some() { Part::Packed } else { Part::Plain };
+    is_of_rotation(unpacked.unwrap_or(rest)).then_some(part)
 }
 
 fn is_of_rotation(rest: &str) -> bool {

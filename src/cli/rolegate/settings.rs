@@ -1,5 +1,6 @@
 //! The configuration of a command: its arguments, the environment, and the files they name.
 
+use super::places;
 use crate::config::{
     Config, ConfigErrors, FILES_VARIABLE, Flag, Input, VariableError, Variables, load, read,
 };
@@ -87,7 +88,9 @@ impl FileArguments {
 
     fn load_with(&self, surroundings: &Surroundings, flags: &[Flag]) -> Result<Config, ConfigErrors> {
         let files = self.names(surroundings);
-        load(&Input { files: &files, variables: &surroundings.variables, flags, read: &read })
+        let config = load(&Input { files: &files, variables: &surroundings.variables, flags, read: &read })?;
+        places::check(&config)?;
+        Ok(config)
     }
 }
 
