@@ -135,7 +135,7 @@ pub struct TokenRecord {
     pub updated: Timestamp,
     /// The first moment at which it is no longer live; `None` is never.
     pub expires: Option<Timestamp>,
-    /// Since when it is switched off; `None` while it is not.
+    /// Since when it is disabled; `None` while it is not.
     pub disabled: Option<Timestamp>,
     /// The secret that it had before, while that one lives on.
     pub former: Option<FormerSecret>,

@@ -55,7 +55,7 @@ pub enum Unauthenticated {
     /// The token has expired.
     #[error("the token {0} has expired")]
     Expired(TokenId),
-    /// The token is switched off.
+    /// The token is disabled.
     #[error("the token {0} is disabled")]
     Disabled(TokenId),
     /// The token got another secret, and the time is over in which this one was still good.

@@ -54,7 +54,7 @@ pub enum ChangeError {
     #[error("tokens are changed by holders of a token only, and the request carries none")]
     Anonymous,
     /// The token that the request was permitted to is no longer live.
-    #[error("the token of the request was deleted, switched off or has expired meanwhile")]
+    #[error("the token of the request was deleted, disabled or has expired meanwhile")]
     Revoked,
     /// The request was permitted by other policies, or to a token with other roles or another name, than there are now.
     #[error(

@@ -1,4 +1,4 @@
-//! The life of a token between its creation and its deletion: who it is, another secret, off and on, other words
+//! The life of a token between its creation and its deletion: who it is, another secret, disabled and enabled, other words
 //! and roles.
 
 use super::commit::{By, Changed};
@@ -92,11 +92,11 @@ impl Engine {
         Ok(CreatedToken { record: rotated?, secret })
     }
 
-    /// Switches a token off, or on again. When this returns, nobody authenticates by a token that is off, and no
+    /// Disables a token, or enables it again. When this returns, nobody authenticates by a token that is disabled, and no
     /// change is under way that was permitted to it. A token that is already as asked for is left alone.
     ///
     /// # Errors
-    /// When there is no such token, it is to be switched on and has expired or reaches further than the token of the
+    /// When there is no such token, it is to be enabled and has expired or reaches further than the token of the
     /// request, or the change cannot be audited or stored.
     pub fn set_enabled(
         &self,

@@ -40,7 +40,7 @@ impl Engine {
                 SecretState::Expired { since }
             }
             SecretState::InGrace { until: since } if !self.is_let_in(digest, now) => {
-                SecretState::RotatedOut { since }
+                SecretState::Former { since }
             }
             state => state,
         };

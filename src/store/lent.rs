@@ -28,7 +28,7 @@ pub struct LentToken<'a> {
     pub updated: Timestamp,
     /// The first moment at which it is no longer live.
     pub expires: Option<Timestamp>,
-    /// Since when it is switched off.
+    /// Since when it is disabled.
     pub disabled: Option<Timestamp>,
     /// The secret that it had before, while that one lives on.
     pub former: Option<FormerSecret>,

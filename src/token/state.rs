@@ -16,7 +16,7 @@ pub enum SecretState {
         /// The first moment at which it does not.
         until: Timestamp,
     },
-    /// The token is switched off, and can be switched on again.
+    /// The token is disabled, and can be enabled again.
     Disabled {
         /// Since when.
         since: Timestamp,
@@ -27,7 +27,7 @@ pub enum SecretState {
         since: Timestamp,
     },
     /// It was replaced, and is refused.
-    RotatedOut {
+    Former {
         /// Since when.
         since: Timestamp,
     },
@@ -41,14 +41,20 @@ impl SecretState {
             Some(former) if former.digest == *digest => Some(former),
             Some(_) | None => return None,
         };
-        let expired = record.expires.filter(|expires| *expires <= now);
-        Some(match (former, expired, record.disabled) {
-            (Some(former), ..) if former.expires <= now => Self::RotatedOut { since: former.expires },
-            (_, Some(since), _) => Self::Expired { since },
-            (_, None, Some(since)) => Self::Disabled { since },
-            (Some(former), None, None) => Self::InGrace { until: former.expires },
-            (None, None, None) => Self::Live { until: record.expires },
+        Some(match (former, Self::of_token(record, now)) {
+            (Some(former), _) if former.expires <= now => Self::Former { since: former.expires },
+            (Some(former), Self::Live { .. }) => Self::InGrace { until: former.expires },
+            (_, state) => state,
         })
+    }
+
+    /// What the own secret of a token is worth at `now`.
+    pub fn of_token(record: &TokenRecord, now: Timestamp) -> Self {
+        match (record.expires.filter(|expires| *expires <= now), record.disabled) {
+            (Some(since), _) => Self::Expired { since },
+            (None, Some(since)) => Self::Disabled { since },
+            (None, None) => Self::Live { until: record.expires },
+        }
     }
 
     /// Whether it lets its holder in.
@@ -63,7 +69,7 @@ impl SecretState {
             Self::InGrace { .. } => "in-grace",
             Self::Disabled { .. } => "disabled",
             Self::Expired { .. } => "expired",
-            Self::RotatedOut { .. } => "rotated-out",
+            Self::Former { .. } => "former",
         }
     }
 
@@ -72,7 +78,7 @@ impl SecretState {
         match self {
             Self::Live { until } => until,
             Self::InGrace { until } => Some(until),
-            Self::Disabled { since } | Self::Expired { since } | Self::RotatedOut { since } => Some(since),
+            Self::Disabled { since } | Self::Expired { since } | Self::Former { since } => Some(since),
         }
     }
 
@@ -83,7 +89,7 @@ impl SecretState {
             ("in-grace", Some(until)) => Self::InGrace { until },
             ("disabled", Some(since)) => Self::Disabled { since },
             ("expired", Some(since)) => Self::Expired { since },
-            ("rotated-out", Some(since)) => Self::RotatedOut { since },
+            ("former", Some(since)) => Self::Former { since },
             _ => return None,
         })
     }
@@ -127,7 +133,7 @@ mod tests {
         assert_eq!(state(OWN, 99), Some(SecretState::Live { until: Some(at(100)) }));
         assert_eq!(state(OWN, 100), Some(SecretState::Expired { since: at(100) }));
         assert_eq!(state(FORMER, 49), Some(SecretState::InGrace { until: at(50) }));
-        assert_eq!(state(FORMER, 50), Some(SecretState::RotatedOut { since: at(50) }));
+        assert_eq!(state(FORMER, 50), Some(SecretState::Former { since: at(50) }));
         assert_eq!(state(OTHER, 0), None);
         let forever = TokenRecord { expires: None, former: None, ..record() };
         assert_eq!(SecretState::of(&forever, &OWN, at(i64::MAX)), Some(SecretState::Live { until: None }));
@@ -143,7 +149,7 @@ mod tests {
             assert!(!state.is_live());
         }
         assert!(SecretState::of(&record(), &FORMER, at(20)).unwrap().is_live());
-        // It cannot be switched on again.
+        // It cannot be enabled again.
         assert_eq!(SecretState::of(&disabled, &OWN, at(100)), Some(SecretState::Expired { since: at(100) }));
     }
 

@@ -207,7 +207,7 @@ fn secret_that_is_replaced_without_grace_ends_at_once() {
     let after = rotated(&before, &new, None);
     assert!(index.update(&before, &after));
     assert_eq!(told(&index, &old, 0), Err(Unauthenticated::Unknown));
-    assert!(!index.is_live(handle, at(0)), "what was permitted to the old secret is over");
+    assert!(!index.is_live(handle, at(0)), "what was permitted to the former secret is over");
     assert_eq!(told(&index, &new, 0), Ok(after.principal()));
     assert_eq!(index.len(), 1);
 }

@@ -127,7 +127,7 @@ fn nobody_gets_the_secret_of_a_token_that_reaches_further() -> Outcome {
 }
 
 #[test]
-fn token_that_reaches_further_is_switched_off_and_deleted_but_not_switched_on() -> Outcome {
+fn token_that_reaches_further_is_disabled_and_deleted_but_not_enabled() -> Outcome {
     let world = World::start(POLICY)?;
     let (_, manager) = world.manager()?;
     for (role, expected) in [("reader", false), ("writer", true)] {

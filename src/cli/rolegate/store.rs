@@ -107,9 +107,7 @@ fn run_repair(
     let (outcome, code) = if findings.is_whole() {
         ("there is nothing to repair".to_owned(), DONE)
     } else if !findings.can_be_repaired() {
-        let what =
-            "it cannot be repaired: restore it from a backup, or move it away to start with an empty one";
-        (what.to_owned(), FAULTY)
+        (report::UNREPAIRABLE.to_owned(), FAULTY)
     } else if arguments.yes {
         // What is lost is told before anything is done, and so also when the rest fails.
         let told = Told { file: file.clone(), findings: &findings, outcome: None };

@@ -161,9 +161,9 @@ impl Place {
     pub(super) fn explain(&self, action: &'static str, error: redb::Error) -> StoreError {
         match error {
             redb::Error::DatabaseAlreadyOpen => StoreError::InUse { folder: self.folder.clone() },
-            redb::Error::Corrupted(what) => self.corrupt(what),
+            redb::Error::Corrupted(what) => self.corrupt(in_our_words(what)),
             redb::Error::Io(source) => match source.kind() {
-                io::ErrorKind::InvalidData => self.corrupt(source.to_string()),
+                io::ErrorKind::InvalidData => self.corrupt(in_our_words(source.to_string())),
                 io::ErrorKind::UnexpectedEof => self.corrupt("it is cut short"),
                 _ => self.io(action, source),
             },
@@ -189,6 +189,15 @@ impl Drop for FolderLock {
 /// Turns a panic of redb, which files altered by others may cause, into an error.
 pub(super) fn guard<T>(place: &Place, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| Err(place.corrupt("reading it failed")))
+}
+
+/// What redb says of lengths is of use to its authors alone.
+fn in_our_words(what: String) -> String {
+    if what.contains("file_len=") {
+        "it has another length than it was written with, as when it is cut short".to_owned()
+    } else {
+        what
+    }
 }
 
 /// The folders that get a new one when all of this path is created.

@@ -104,8 +104,9 @@ impl Survey {
             file,
         };
         survey.read(place, progress)?;
-        // Mostly it is a page that is told by itself.
-        if let Some(what) = refusal.filter(|_| !survey.has_bad_page) {
+        // Mostly it is a page that is told by itself, or something that no repair can mend.
+        let is_told = survey.has_bad_page || !survey.findings.can_be_repaired();
+        if let Some(what) = refusal.filter(|_| !is_told) {
             survey.findings.add("file", what, Remedy::Mended);
         }
         Ok(survey)

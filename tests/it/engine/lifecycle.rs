@@ -1,4 +1,4 @@
-//! The life of a token: another secret, off and on, other words, its use.
+//! The life of a token: another secret, disabled and enabled, other words, its use.
 
 use super::{BOOTSTRAP, Outcome, POLICY, World, at, names, reader};
 use rolegate::engine::{Answer, ChangeError, CommitError, GRACE_MAX, NewToken, ReadError, TokenChanges};
@@ -100,7 +100,7 @@ fn secret_that_is_refused_is_not_told_as_good() -> Outcome {
     assert!(world.cause(&old, 60_002)?.is_some());
     // The clock is back, and the secret stays refused.
     assert!(world.cause(&old, 3)?.is_some());
-    assert_eq!(state()?, Some(SecretState::RotatedOut { since: at(60_002) }));
+    assert_eq!(state()?, Some(SecretState::Former { since: at(60_002) }));
     Ok(())
 }
 
@@ -149,7 +149,7 @@ fn switching_off_is_in_force_for_every_thread_when_it_returns() -> Outcome {
     const TIMES: u64 = 200;
     let world = World::start()?;
     let (id, secret) = world.create(reader())?;
-    // Odd while the token is off for certain.
+    // Odd while the token is disabled for certain.
     let (turn, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| -> Outcome {
         for _ in 0..2 {
@@ -223,7 +223,7 @@ fn what_is_already_so_is_not_changed_again() -> Outcome {
 }
 
 #[test]
-fn permits_of_a_token_that_is_switched_off_or_rotated_change_nothing() -> Outcome {
+fn permits_of_a_token_that_is_disabled_or_rotated_change_nothing() -> Outcome {
     let world = World::start()?;
     let admin = NewToken { roles: vec![RoleName::parse("admin")?], ..NewToken::default() };
     let (off, secret_off) = world.create(admin.clone())?;
@@ -357,7 +357,7 @@ fn expired_token_can_only_be_deleted() -> Outcome {
 }
 
 #[test]
-fn token_of_the_configuration_is_switched_off_but_not_changed() -> Outcome {
+fn token_of_the_configuration_is_disabled_but_not_changed() -> Outcome {
     let world = World::start()?;
     let (id, admin) = (world.bootstrap_id()?, world.admin()?);
     let renamed = TokenChanges { name: Some("mine".to_owned()), ..TokenChanges::default() };

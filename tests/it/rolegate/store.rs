@@ -152,3 +152,23 @@ fn store_in_use_and_missing_store_are_not_checked() {
     -- stderr
     "#);
 }
+
+#[test]
+fn file_that_was_cut_short_is_told_once_and_with_one_way_out() {
+    // What was added behind the pages is no loss.
+    for (kept, is_repairable) in [(1, false), (10, false), (100, true)] {
+        for command in ["check", "repair"] {
+            let run = with_store(Run::new(&["store", command, "--data-dir", "data"]));
+            let file = run.folder.path().join("data").join(FILE_NAME);
+            let mut bytes = fs::read(&file).unwrap();
+            bytes.truncate(bytes.len() * kept / 100);
+            bytes.extend(is_repairable.then_some(0));
+            fs::write(&file, bytes).unwrap();
+            let told = run.told();
+            assert_eq!(told.code, Some(3), "{}", told.err);
+            assert!(told.out.contains(": 1 fault\n") && !told.out.contains("file_len"), "{}", told.out);
+            assert_eq!(told.out.contains("a repair mends it"), is_repairable, "{}", told.out);
+            assert_eq!(told.out.contains("it cannot be repaired: restore"), !is_repairable, "{}", told.out);
+        }
+    }
+}

@@ -139,12 +139,12 @@ fn list_has_every_field_of_the_contract_and_no_secret() {
     let expected = json!({
         "id": full["id"].as_u64().unwrap(), "lastUpdateTimestamp": BEGINNING.as_millis(), "name": "full",
         "description": "what for", "expiration": expiry, "roles": ["stackstate-guest", "stackstate-admin"],
-        "dedicatedSubject": "subject",
+        "dedicatedSubject": "subject", "state": "live",
     });
     assert_eq!(full, expected);
     let plain = listed.as_array().unwrap().iter().find(|item| item["name"] == "token of everything").unwrap();
     let keys: Vec<_> = plain.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["id", "lastUpdateTimestamp", "name", "roles"]);
+    assert_eq!(keys, ["id", "lastUpdateTimestamp", "name", "roles", "state"]);
     for secret in [created.json()["token"].as_str().unwrap(), api.admin.secret.expose()] {
         assert!(!response.body.contains(secret) && !api.world.logged().contains(secret));
     }
@@ -158,7 +158,7 @@ fn empty_subject_and_null_are_absent() {
     assert_eq!(api.create(&body).status, 200);
     let listed = api.listed();
     let keys = listed.iter().find(|item| item["name"] == "n").unwrap().as_object().unwrap().len();
-    assert_eq!(keys, 4, "id, lastUpdateTimestamp, name, roles");
+    assert_eq!(keys, 5, "id, lastUpdateTimestamp, name, roles, state");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn disabled_token_and_a_former_secret_are_told_as_such() {
         assert_eq!(it.state(&former), told(former_state));
         it.world.set_now(at(60));
         assert_eq!(it.state(&it.brief.secret), told(own_state));
-        assert_eq!(it.state(&former), told(("rotated-out", Some(at(60)))));
+        assert_eq!(it.state(&former), told(("former", Some(at(60)))));
     }
 }
 

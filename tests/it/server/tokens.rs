@@ -102,7 +102,7 @@ fn description_tells_all_but_the_secret() {
     let expected = json!({
         "id": api.guest.id.get(), "lastUpdateTimestamp": after(-86_400_000).as_millis(),
         "name": "token of stackstate-guest", "expiration": after(1_000 * MINUTE_MS).as_millis(),
-        "roles": ["stackstate-guest"], "useCount": 0, "created": after(-86_400_000).as_millis(), "origin": "api",
+        "roles": ["stackstate-guest"], "state": "live", "useCount": 0, "created": after(-86_400_000).as_millis(), "origin": "api",
         "fingerprint": api.guest.secret.digest().fingerprint(),
     });
     assert_eq!((response.status, response.json()), (200, expected));
@@ -227,6 +227,10 @@ fn disabled_token_is_refused_like_any_other_until_it_is_enabled() {
     let api = Api::start();
     let disabled = api.ask("POST", api.guest.id, "disable", "");
     assert_eq!((disabled.status, &disabled.json()["disabled"]), (200, &json!(BEGINNING.as_millis())));
+    assert_eq!(
+        (&disabled.json()["state"], api.described(api.guest.id)["state"].as_str()),
+        (&json!("disabled"), Some("disabled"))
+    );
     let refused = api.world.get("/api/server/status", Some(&api.guest)).without_moment();
     assert_eq!(refused, api.world.get("/api/server/status", None).without_moment());
     let again = api.ask("POST", api.guest.id, "disable", "");

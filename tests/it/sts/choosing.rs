@@ -5,7 +5,7 @@ use super::world::{Reply, Server, Sts};
 const TOKENS: &str = "/api/security/tokens";
 const PAGE_ONE: &str = r#"[{"id":2,"name":"b","roles":["r"],"disabled":1795510731153},
     {"id":1,"name":"a","roles":[],"expiration":5,"lastUsed":1795510731153}]"#;
-const PAGE_TWO: &str = r#"[{"id":3,"name":"c","roles":["r"],"expiration":4102358400000}]"#;
+const PAGE_TWO: &str = r#"[{"id":3,"name":"c","roles":["r"],"expiration":4102358400000,"state":"expired"}]"#;
 
 fn page(body: &str, applied: &'static str) -> Reply {
     Reply::json(body).with_header("x-rolegate-query", applied)
@@ -78,7 +78,7 @@ fn pages_are_turned_until_there_is_none_and_the_servers_order_stays() {
     ID | NAME | EXPIRATION | ROLES | LAST USED  | STATE   $
     2  | b    |            | [r]   | never      | disabled
     1  | a    | 1970-01-01 | []    | 2026-11-24 | expired $
-    3  | c    | 2099-12-31 | [r]   | never      | live    $
+    3  | c    | 2099-12-31 | [r]   | never      | expired $
     ");
     assert_eq!(server.lines().len(), 3);
     let json = Sts::of("service-token list --sort name -o json").server(&server).run();
@@ -91,6 +91,20 @@ fn pages_are_turned_until_there_is_none_and_the_servers_order_stays() {
     let text = Sts::of("service-token list --limit 2").server(&enough).run();
     assert_eq!((text.code, text.stdout.lines().count()), (0, 3));
     assert_eq!(enough.lines().last().unwrap(), &format!("GET {TOKENS}?sort=name&limit=2"));
+}
+
+#[test]
+fn state_of_the_server_is_told_where_the_original_has_nothing_to_compare() {
+    let server = Server::start().with(&format!("GET {TOKENS}"), Reply::json(PAGE_TWO));
+    let text = Sts::of("service-token list -o json").server(&server).run();
+    assert!(
+        text.stdout.contains("\"expiration\": 4102358400000") && !text.stdout.contains("state"),
+        "{}",
+        text.stdout
+    );
+    let server = two_pages();
+    let text = Sts::of("service-token list --sort name -o json").server(&server).run();
+    assert!(text.stdout.contains("\"state\": \"expired\""), "{}", text.stdout);
 }
 
 #[test]

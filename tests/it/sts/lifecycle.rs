@@ -31,7 +31,7 @@ fn rotate_prints_the_token_as_create_does_and_when_the_former_one_ends() {
     let with_grace = server("POST /api/security/tokens/42/rotate", ROTATED);
     let printed = run(&with_grace, "rotate 42 --grace 10m");
     let expected = "exit 0\n--- stdout\n✅ Service token rotated: svctok-new\n\n\
-                    The former token is accepted until 2026-11-24 08:59:51 +00:00.\n";
+                    The former secret is accepted until 2026-11-24 08:59:51 +00:00.\n";
     assert_eq!(printed, expected);
     assert_eq!(with_grace.seen()[1].body, "{\"gracePeriod\":600000}\n");
     insta::assert_snapshot!("rotate_json", run(&with_grace, "rotate -i 42 --grace=1h -o json"));

@@ -6,6 +6,10 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+/// What to do about a store that no repair can mend.
+pub(super) const UNREPAIRABLE: &str =
+    "it cannot be repaired: restore it from a backup, or move it away to start with an empty one";
+
 /// What was found in a store, and what was done about it.
 pub(super) struct Told<'a> {
     pub(super) file: PathBuf,
@@ -30,7 +34,7 @@ pub(super) fn text(told: &Told<'_>) -> String {
         );
     }
     for fault in &findings.faults {
-        let _ = writeln!(text, "  {}: {}; {}", fault.at, fault.what, remedy(fault.remedy));
+        let _ = writeln!(text, "  {}: {}{}", fault.at, fault.what, remedy(fault.remedy, findings));
     }
     if findings.further_faults > 0 {
         let _ = writeln!(text, "  and {} more", findings.further_faults);
@@ -52,7 +56,8 @@ pub(super) fn text(told: &Told<'_>) -> String {
             counted(findings.spent_lost, "spent digest")
         );
     }
-    if let Some(outcome) = &told.outcome {
+    let advice = (!findings.can_be_repaired()).then_some(UNREPAIRABLE);
+    if let Some(outcome) = told.outcome.as_deref().or(advice) {
         let _ = writeln!(text, "{outcome}");
     }
     text
@@ -62,6 +67,7 @@ pub(super) fn json(told: &Told<'_>) -> String {
     let findings = told.findings;
     let faults = findings.faults.iter().map(|fault| {
         let repair = match fault.remedy {
+            _ if !findings.can_be_repaired() => "impossible",
             Remedy::Mended => "mends",
             Remedy::LeftOut => "leaves out",
             Remedy::None => "impossible",
@@ -100,11 +106,13 @@ fn line(lost: &LostToken) -> String {
     format!("  {}, fingerprint {fingerprint}: {}\n", lost.id, lost.why)
 }
 
-const fn remedy(remedy: Remedy) -> &'static str {
+/// What would come of a fault by a repair, which does nothing about any of them where it cannot mend one.
+fn remedy(remedy: Remedy, findings: &Findings) -> &'static str {
     match remedy {
-        Remedy::Mended => "a repair mends it",
-        Remedy::LeftOut => "a repair leaves it out",
-        Remedy::None => "no repair can mend it",
+        Remedy::None => "; no repair can mend it",
+        _ if !findings.can_be_repaired() => "",
+        Remedy::Mended => "; a repair mends it",
+        Remedy::LeftOut => "; a repair leaves it out",
     }
 }
 

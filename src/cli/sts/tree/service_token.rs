@@ -141,14 +141,14 @@ const ROTATE: Command = Command {
     long: "Give a service token a new secret. Its id, name, roles and expiry stay. The new token is shown once, and\n\
            cannot be seen again. The former one is refused at once, or after a time of grace.",
     examples: &[
-        ("the former token is refused at once", "sts service-token rotate 107484341630693"),
+        ("the former secret is refused at once", "sts service-token rotate 107484341630693"),
         (
             "it lives on until clients have the new one",
             "sts service-token rotate 107484341630693 --grace 10m",
         ),
     ],
     flags: &[
-        Flag::new("grace", Kind::Duration, "how long the former token lives on, such as 10m, up to 30d"),
+        Flag::new("grace", Kind::Duration, "how long the former secret lives on, such as 10m, up to 30d"),
         ID,
         VERSION,
     ],

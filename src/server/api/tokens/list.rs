@@ -68,7 +68,8 @@ pub(super) fn list(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Fai
             Err(Refusal::TooMany(message)) => return Ok(too_many(permit, message)),
         }
     };
-    let entries: Vec<Entry<'_>> = tokens.iter().map(Entry::of).collect();
+    let now = api.now();
+    let entries: Vec<Entry<'_>> = tokens.iter().map(|token| Entry::of(token, now)).collect();
     let mut reply = reply::json(StatusCode::OK, &entries);
     let applied = asked.applied();
     let next = next.map(|position| cursor::write(order, &asked.filter, &position));

@@ -3,7 +3,7 @@
 use crate::store::page::Listed;
 use crate::store::usage::Usage;
 use crate::time::Timestamp;
-use crate::token::{RoleName, TokenOrigin, TokenRecord};
+use crate::token::{RoleName, SecretState, TokenOrigin, TokenRecord};
 use serde::Serialize;
 
 /// A token of a list. Older clients pass over what they do not know.
@@ -18,6 +18,8 @@ pub(super) struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expiration: Option<i64>,
     roles: Vec<&'a str>,
+    /// By the clock that the server goes by: that of a client may be another.
+    state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     dedicated_subject: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,11 +44,12 @@ pub(super) struct Description<'a> {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn of(token: &'a Listed) -> Self {
-        Self::new(&token.record, token.usage.as_ref())
+    /// A token with its use, at this time.
+    pub(super) fn of(token: &'a Listed, now: Timestamp) -> Self {
+        Self::new(&token.record, token.usage.as_ref(), now)
     }
 
-    fn new(record: &'a TokenRecord, usage: Option<&Usage>) -> Self {
+    fn new(record: &'a TokenRecord, usage: Option<&Usage>, now: Timestamp) -> Self {
         Self {
             id: record.id.get(),
             last_update_timestamp: record.updated.as_millis(),
@@ -54,6 +57,7 @@ impl<'a> Entry<'a> {
             description: record.description.as_deref(),
             expiration: record.expires.map(Timestamp::as_millis),
             roles: record.roles.iter().map(RoleName::as_str).collect(),
+            state: SecretState::of_token(record, now).name(),
             dedicated_subject: record.dedicated_subject.as_deref(),
             disabled: record.disabled.map(Timestamp::as_millis),
             last_used: usage.map(|usage| usage.last_used.as_millis()),
@@ -66,7 +70,7 @@ impl<'a> Description<'a> {
     /// A token with its use, at this time.
     pub(super) fn of(token: &'a Listed, now: Timestamp) -> Self {
         let mut description = Self::of_record(&token.record, now);
-        let used = Entry::of(token);
+        let used = Entry::of(token, now);
         description.entry = Entry { use_count: Some(used.use_count.unwrap_or_default()), ..used };
         description
     }
@@ -74,7 +78,7 @@ impl<'a> Description<'a> {
     /// A token that was changed just now. Its use is not looked up.
     pub(super) fn of_record(record: &'a TokenRecord, now: Timestamp) -> Self {
         Self {
-            entry: Entry::new(record, None),
+            entry: Entry::new(record, None, now),
             created: record.created.as_millis(),
             origin: match record.origin {
                 TokenOrigin::Api => "api",

@@ -68,7 +68,7 @@ pub(super) struct Totals {
     pub(super) live: u64,
     pub(super) disabled: u64,
     pub(super) expired: u64,
-    pub(super) rotated_out: u64,
+    pub(super) former: u64,
     pub(super) unknown: u64,
     pub(super) not_looked_up: u64,
     pub(super) wrong_checksums: u64,
@@ -238,7 +238,7 @@ impl Collection {
             SecretState::Live { .. } | SecretState::InGrace { .. } => &mut totals.live,
             SecretState::Disabled { .. } => &mut totals.disabled,
             SecretState::Expired { .. } => &mut totals.expired,
-            SecretState::RotatedOut { .. } => &mut totals.rotated_out,
+            SecretState::Former { .. } => &mut totals.former,
         } += 1;
         self.keep(spot.finding(Found::Known(digest, known)));
     }

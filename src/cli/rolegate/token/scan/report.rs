@@ -42,7 +42,7 @@ fn state(found: &Found) -> &'static str {
             SecretState::Live { .. } | SecretState::InGrace { .. } => "live",
             SecretState::Disabled { .. } => "disabled",
             SecretState::Expired { .. } => "expired",
-            SecretState::RotatedOut { .. } => "rotated out",
+            SecretState::Former { .. } => "former secret",
         },
     }
 }
@@ -61,9 +61,9 @@ fn token(Finding { state, is_shaped, .. }: &Finding) -> String {
         SecretState::Live { until: None } => "never expires".to_owned(),
         SecretState::Live { until: Some(until) } => format!("until {until}"),
         SecretState::InGrace { until } => format!("rotated, and in grace until {until}"),
-        SecretState::Disabled { since }
-        | SecretState::Expired { since }
-        | SecretState::RotatedOut { since } => format!("since {since}"),
+        SecretState::Disabled { since } | SecretState::Expired { since } | SecretState::Former { since } => {
+            format!("since {since}")
+        }
     };
     format!(
         "token {token}, fingerprint {fingerprint}, id {}, name `{}`, {moment}",
@@ -89,7 +89,7 @@ fn summary(totals: &Totals) -> String {
         (totals.live, "live"),
         (totals.disabled, "disabled"),
         (totals.expired, "expired"),
-        (totals.rotated_out, "rotated out"),
+        (totals.former, "former"),
         (totals.unknown, "not known here"),
         (totals.not_looked_up, "not looked up"),
     ];
@@ -138,7 +138,7 @@ fn remarks(totals: &Totals, tells_all: bool) -> Vec<String> {
 
 pub(super) fn json(collection: &Collection) -> Value {
     let Totals { files, bytes, unread, links, special, compressed, .. } = collection.totals;
-    let Totals { live, disabled, expired, rotated_out, unknown, .. } = collection.totals;
+    let Totals { live, disabled, expired, former, unknown, .. } = collection.totals;
     let Totals { not_looked_up, wrong_checksums, untold, .. } = collection.totals;
     json!({
         "findings": collection.findings.iter().map(finding_json).collect::<Vec<_>>(),
@@ -148,7 +148,7 @@ pub(super) fn json(collection: &Collection) -> Value {
             "live": live,
             "disabled": disabled,
             "expired": expired,
-            "rotated_out": rotated_out,
+            "former": former,
             "unknown": unknown,
             "not_looked_up": not_looked_up,
             "wrong_checksum": wrong_checksums,

@@ -83,7 +83,7 @@ impl Run<'_, '_> {
             self.printer.success(&format!("service token {done}: {token}\n"));
             if let Some(end) = revealed.former_expiration {
                 let end = super::shown::local_time(end, &jiff::tz::TimeZone::system());
-                self.printer.text(&format!("The former token is accepted until {end}.\n"));
+                self.printer.text(&format!("The former secret is accepted until {end}.\n"));
             }
         }
         Ok(())

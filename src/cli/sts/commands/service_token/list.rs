@@ -28,7 +28,8 @@ impl Run<'_, '_> {
         let is_chosen = CHOICES.iter().any(|flag| self.invocation.has(flag));
         let tokens = if is_chosen { self.chosen_tokens()? } else { self.all_tokens()? };
         if self.printer.style.json {
-            let tokens: Vec<Value> = tokens.iter().map(Token::to_json).collect();
+            let tokens: Vec<Value> =
+                tokens.iter().map(if is_chosen { Token::to_json } else { Token::to_plain_json }).collect();
             self.printer.json(&json!({ "service-tokens": tokens }));
         } else {
             let eyes = self.eyes();

@@ -17,6 +17,8 @@ pub(super) struct Token {
     created: Option<i64>,
     origin: Option<String>,
     disabled: Option<i64>,
+    /// As the server sees it; StackState's servers tell none.
+    state: Option<String>,
     former_expiration: Option<i64>,
     last_used: Option<i64>,
     use_count: Option<u64>,
@@ -45,6 +47,7 @@ impl Token {
             ("created", number(self.created)),
             ("origin", text(&self.origin)),
             ("disabled", number(self.disabled)),
+            ("state", text(&self.state)),
             ("formerExpiration", number(self.former_expiration)),
             ("lastUsed", number(self.last_used)),
             ("useCount", self.use_count.map(Value::from)),
@@ -52,6 +55,15 @@ impl Token {
         ];
         let fields = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
         Value::Object(Map::from_iter(fields))
+    }
+
+    /// The same as the list of the original has it, which knows no state.
+    pub(super) fn to_plain_json(&self) -> Value {
+        let mut token = self.to_json();
+        if let Some(fields) = token.as_object_mut() {
+            fields.remove("state");
+        }
+        token
     }
 
     /// The row of a list: as the original has it, and with `is_full` with what rolegate adds.
@@ -74,9 +86,9 @@ impl Token {
     pub(super) fn to_rows(&self, eyes: &Eyes) -> Vec<Vec<Option<String>>> {
         let time = |millis| local_time(millis, &eyes.zone);
         let never = |millis: Option<i64>| Some(millis.map_or_else(|| "never".to_owned(), time));
-        let state = match self.disabled {
-            Some(since) => format!("disabled since {}", time(since)),
-            None => self.state(eyes).to_owned(),
+        let state = match (self.state(eyes), self.disabled) {
+            ("disabled", Some(since)) => format!("disabled since {}", time(since)),
+            (state, _) => state.to_owned(),
         };
         let rows = [
             ("id", self.id.map(|id| id.to_string())),
@@ -93,7 +105,7 @@ impl Token {
             ("fingerprint", self.fingerprint.clone()),
         ];
         let further = [
-            ("former token until", self.former_expiration.map(time)),
+            ("former secret until", self.former_expiration.map(time)),
             ("dedicated subject", self.dedicated_subject.clone()),
         ];
         let further = further.into_iter().filter(|(_, value)| value.is_some());
@@ -105,7 +117,11 @@ impl Token {
         self.roles.as_ref().map(|roles| format!("[{}]", roles.join(" ")))
     }
 
-    fn state(&self, eyes: &Eyes) -> &'static str {
+    /// What the server says, and otherwise what the times say by the clock of this machine.
+    fn state(&self, eyes: &Eyes) -> &str {
+        if let Some(state) = &self.state {
+            return state;
+        }
         match self.expiration {
             Some(expiration) if expiration <= eyes.now.as_millisecond() => "expired",
             _ if self.disabled.is_some() => "disabled",
@@ -157,6 +173,9 @@ mod tests {
             (json!({"expiration": 1000}), "expired"),
             (json!({"expiration": 1001, "disabled": 1}), "disabled"),
             (json!({"expiration": 1000, "disabled": 1}), "expired"),
+            // The server knows it better.
+            (json!({"expiration": 1000, "state": "live"}), "live"),
+            (json!({"expiration": 1001, "state": "expired"}), "expired"),
         ] {
             let token: Token = serde_json::from_value(token).unwrap();
             assert_eq!(token.state(&eyes), state, "{}", token.to_json());
