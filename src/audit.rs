@@ -31,6 +31,12 @@ pub trait Audit: fmt::Debug + Send + Sync {
     /// When the entry is not written for certain. The change that it tells of must not be made.
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError>;
 
+    /// Writes several entries in their order. The answer of each says whether it is on disk, as that of
+    /// [`record`](Self::record) does.
+    fn record_all(&self, entries: &[AuditEntry<'_>]) -> Vec<Result<(), AuditError>> {
+        entries.iter().map(|entry| self.record(entry)).collect()
+    }
+
     /// Goes on at its own place, when what it writes to was moved away, and tells whether it was. A log that
     /// cannot be moved has nothing to do.
     ///
@@ -136,6 +142,10 @@ impl<A: Audit + ?Sized> Audit for Arc<A> {
         (**self).record(entry)
     }
 
+    fn record_all(&self, entries: &[AuditEntry<'_>]) -> Vec<Result<(), AuditError>> {
+        (**self).record_all(entries)
+    }
+
     fn reopen(&self) -> Result<bool, AuditError> {
         (**self).reopen()
     }
@@ -144,6 +154,10 @@ impl<A: Audit + ?Sized> Audit for Arc<A> {
 impl<A: Audit + ?Sized> Audit for Box<A> {
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
         (**self).record(entry)
+    }
+
+    fn record_all(&self, entries: &[AuditEntry<'_>]) -> Vec<Result<(), AuditError>> {
+        (**self).record_all(entries)
     }
 
     fn reopen(&self) -> Result<bool, AuditError> {

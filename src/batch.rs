@@ -3,6 +3,7 @@
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::thread::{self, Thread};
 
@@ -53,28 +54,58 @@ impl<T, A> Batches<T, A> {
     /// Has this thing done, by this thread together with what else waits, or by another thread. `act` gives an answer
     /// for each thing that it is given, in their order; `None` is an answer that it did not give.
     pub(crate) fn submit(&self, thing: T, act: impl FnOnce(&[&T]) -> Vec<A>) -> Option<A> {
-        let own = Arc::new(Waiting { thing, thread: thread::current(), state: Mutex::new(State::Waiting) });
-        let leads = {
-            let mut line = self.line.lock();
-            line.waiting.push_back(Arc::clone(&own));
-            !std::mem::replace(&mut line.is_led, true)
-        };
-        if !leads {
+        let own = Waiting::here(thing);
+        if !self.join([&own]) {
             loop {
-                match std::mem::replace(&mut *own.state.lock(), State::Waiting) {
+                match own.take() {
                     State::Answered(answer) => return answer,
                     State::Leads => break,
-                    State::Waiting => {}
+                    // May return early, and returns at once when the state changed since it was looked at.
+                    State::Waiting => thread::park(),
                 }
-                // May return early, and returns at once when the state changed since it was looked at.
-                thread::park();
             }
         }
         self.lead(act);
-        match std::mem::replace(&mut *own.state.lock(), State::Waiting) {
+        match own.take() {
             State::Answered(answer) => answer,
             State::Waiting | State::Leads => None,
         }
+    }
+
+    /// Has these things done as [`submit`](Self::submit) does, one after the other in the line, so that they fill batches
+    /// without a thread for each. The answers are in the order of the things.
+    pub(crate) fn submit_all(&self, things: Vec<T>, act: impl Fn(&[&T]) -> Vec<A>) -> Vec<Option<A>> {
+        let own: Vec<_> = things.into_iter().map(Waiting::here).collect();
+        let mut leads = !own.is_empty() && self.join(&own);
+        let mut panicked = None;
+        let answers = own.iter().map(|own| {
+            loop {
+                if std::mem::take(&mut leads) {
+                    // What is left of these things stands in the line, and somebody has to answer it.
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.lead(&act))) {
+                        panicked = Some(panic);
+                    }
+                }
+                match own.take() {
+                    State::Answered(answer) => return answer,
+                    State::Leads => leads = true,
+                    State::Waiting => thread::park(),
+                }
+            }
+        });
+        let answers = answers.collect();
+        panicked.map_or(answers, |panic| resume_unwind(panic))
+    }
+
+    /// Puts things into the line, and tells whether this thread is to act for it.
+    fn join<'w>(&self, own: impl IntoIterator<Item = &'w Arc<Waiting<T, A>>>) -> bool
+    where
+        T: 'w,
+        A: 'w,
+    {
+        let mut line = self.line.lock();
+        line.waiting.extend(own.into_iter().map(Arc::clone));
+        !std::mem::replace(&mut line.is_led, true)
     }
 
     /// Acts on the front of the line, where this thread's own thing stands, and hands the lead on.
@@ -106,6 +137,15 @@ impl<T, A> Drop for Turn<'_, T, A> {
 }
 
 impl<T, A> Waiting<T, A> {
+    fn here(thing: T) -> Arc<Self> {
+        Arc::new(Self { thing, thread: thread::current(), state: Mutex::new(State::Waiting) })
+    }
+
+    /// The state, which is given away once.
+    fn take(&self) -> State<A> {
+        std::mem::replace(&mut *self.state.lock(), State::Waiting)
+    }
+
     fn tell(&self, state: State<A>) {
         *self.state.lock() = state;
         self.thread.unpark();
@@ -116,7 +156,6 @@ impl<T, A> Waiting<T, A> {
 mod tests {
     use super::*;
     use std::cmp::Ordering;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{self, AtomicUsize};
 
     #[test]
@@ -140,6 +179,46 @@ mod tests {
             }
         });
         assert_eq!(done.load(atomic::Ordering::Relaxed), THREADS * THINGS);
+    }
+
+    #[test]
+    fn things_of_one_thread_fill_batches_beside_those_of_others() {
+        const THINGS: usize = 1_000;
+        let (batches, sizes) = (Batches::new(64), Mutex::new(Vec::new()));
+        let act = |things: &[&usize]| {
+            sizes.lock().push(things.len());
+            things.iter().map(|thing| **thing + 1).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            for thread in 0..4 {
+                let (batches, act) = (&batches, &act);
+                scope.spawn(move || {
+                    let own = (0..THINGS).map(|at| thread * THINGS + at);
+                    let answers = batches.submit_all(own.clone().collect(), act);
+                    assert!(answers.into_iter().eq(own.map(|thing| Some(thing + 1))));
+                    assert_eq!(batches.submit(thread, act), Some(thread + 1));
+                });
+            }
+        });
+        assert_eq!(batches.submit_all(Vec::new(), act), []);
+        let sizes = sizes.lock();
+        assert_eq!(sizes.iter().sum::<usize>(), 4 * (THINGS + 1));
+        assert!(sizes.len() < 100, "batches are not filled: {}", sizes.len());
+        assert!(!batches.line.lock().is_led);
+    }
+
+    #[test]
+    fn panic_among_many_things_is_handed_on_when_the_others_were_done() {
+        let (batches, done) = (Batches::new(2), AtomicUsize::new(0));
+        let act = |things: &[&usize]| {
+            assert!(!things.contains(&&2), "on purpose");
+            done.fetch_add(things.len(), atomic::Ordering::Relaxed);
+            things.iter().map(|thing| **thing).collect::<Vec<_>>()
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| batches.submit_all((0..7).collect(), act))).is_err());
+        assert_eq!(done.load(atomic::Ordering::Relaxed), 5);
+        assert!(!batches.line.lock().is_led);
+        assert_eq!(batches.submit(9, act), Some(9));
     }
 
     /// Runs one act that ends so while five others wait, and gives all batches and answers.

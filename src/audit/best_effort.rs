@@ -103,6 +103,24 @@ impl<A: Audit> Audit for BestEffort<A> {
         Ok(())
     }
 
+    fn record_all(&self, entries: &[AuditEntry<'_>]) -> Vec<Result<(), AuditError>> {
+        let Some(first) = entries.first() else { return Vec::new() };
+        let written = match self.settle(first.at) {
+            Ok(()) => self.inner.record_all(entries),
+            Err(error) => {
+                entries.iter().for_each(|entry| self.lose(&error, entry.at));
+                return entries.iter().map(|_| Ok(())).collect();
+            }
+        };
+        let answers = entries.iter().zip(written).map(|(entry, written)| {
+            if let Err(error) = written {
+                self.lose(&error, entry.at);
+            }
+            Ok(())
+        });
+        answers.collect()
+    }
+
     fn reopen(&self) -> Result<bool, AuditError> {
         self.inner.reopen()
     }
@@ -167,8 +185,10 @@ mod tests {
         for second in [1, 2, 60, 61] {
             audit.record(&started(second)).unwrap();
         }
+        assert!(audit.record_all(&[62, 63].map(started)).iter().all(Result::is_ok));
         inner.fails.store(false, Ordering::SeqCst);
-        audit.record(&started(62)).unwrap();
+        assert!(audit.record_all(&[]).is_empty());
+        assert!(audit.record_all(&[started(62)]).iter().all(Result::is_ok));
         audit.record(&started(63)).unwrap();
         let kept: Vec<_> = inner.kept.entries().into_iter().map(|entry| entry.event).collect();
         assert_eq!(kept, ["started", "entries_lost", "started", "started"]);
@@ -181,7 +201,9 @@ mod tests {
                 &format!("{lost} false"),
                 &format!("{lost} false"),
                 &format!("{lost} true"),
-                "over 4"
+                &format!("{lost} false"),
+                &format!("{lost} false"),
+                "over 6"
             ]
         );
     }

@@ -249,7 +249,17 @@ impl Audit for FileAudit {
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
         let body = line::body(entry).map_err(|source| self.io("write", source))?;
         let answer = self.batches.submit(body, |bodies| self.write(bodies));
-        answer.unwrap_or_else(|| Err(AuditError::Other("an entry got no answer".into())))
+        answer.unwrap_or_else(unanswered)
+    }
+
+    fn record_all(&self, entries: &[AuditEntry<'_>]) -> Vec<Result<(), AuditError>> {
+        let bodies: Result<Vec<_>, _> = entries.iter().map(line::body).collect();
+        let bodies = match bodies.map_err(|source| self.io("write", source)) {
+            Ok(bodies) => bodies,
+            Err(error) => return entries.iter().map(|_| Err(copy(&error))).collect(),
+        };
+        let answers = self.batches.submit_all(bodies, |bodies| self.write(bodies));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
     }
 
     fn reopen(&self) -> Result<bool, AuditError> {
@@ -260,6 +270,10 @@ impl Audit for FileAudit {
         self.go_on(writer)?;
         Ok(true)
     }
+}
+
+fn unanswered() -> Result<(), AuditError> {
+    Err(AuditError::Other("an entry got no answer".into()))
 }
 
 /// The same error for another of those who waited for one write.

@@ -32,7 +32,7 @@ use self::place::{FolderLock, Identity, Place, guard};
 use self::queue::{Change, Outcome};
 use super::page::{Page, PageQuery};
 use super::usage::{TokenUse, Usage};
-use super::{AfterDelete, Insertion, LentToken, Names, Spending, Store, StoreError, Update};
+use super::{AfterDelete, Insertion, LentToken, Names, Put, PutOutcome, Spending, Store, StoreError, Update};
 use crate::batch::Batches;
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use parking_lot::Mutex;
@@ -146,12 +146,20 @@ impl EmbeddedStore {
     }
 
     fn submit(&self, change: Change) -> Result<Outcome, StoreError> {
-        let answer = self.batches.submit(change, |changes| match self.commit(changes) {
+        let answer = self.batches.submit(change, |changes| self.answer(changes));
+        answer.unwrap_or_else(unanswered)
+    }
+
+    fn answer(&self, changes: &[&Change]) -> Vec<Result<Outcome, StoreError>> {
+        match self.commit(changes) {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => changes.iter().map(|_| Err(queue::copy(&error))).collect(),
-        });
-        answer.unwrap_or_else(|| Err(StoreError::Other("a change got no answer from its commit".into())))
+        }
     }
+}
+
+fn unanswered() -> Result<Outcome, StoreError> {
+    Err(StoreError::Other("a change got no answer from its commit".into()))
 }
 
 impl Store for EmbeddedStore {
@@ -161,28 +169,11 @@ impl Store for EmbeddedStore {
     }
 
     fn insert(&self, record: &TokenRecord, names: Names) -> Result<Insertion, StoreError> {
-        match self.submit(Change::Insert { record: Box::new(record.clone()), names })? {
-            Outcome::Done => Ok(Insertion::Inserted),
-            // Only an update meets these.
-            Outcome::Missing | Outcome::Conflict => {
-                Err(StoreError::Other("an insertion was answered as an update is".into()))
-            }
-            Outcome::IdTaken => Ok(Insertion::IdTaken),
-            Outcome::DigestTaken => Ok(Insertion::DigestTaken),
-            Outcome::DigestSpent => Ok(Insertion::DigestSpent),
-            Outcome::NameTaken => Ok(Insertion::NameTaken),
-        }
+        self.submit(Change::insertion(record, names))?.of_insertion()
     }
 
     fn update(&self, before: &TokenRecord, after: &TokenRecord, names: Names) -> Result<Update, StoreError> {
-        let (before, after) = (Box::new(before.clone()), Box::new(after.clone()));
-        match self.submit(Change::Update { before, after, names })? {
-            Outcome::Done => Ok(Update::Done),
-            Outcome::Missing | Outcome::IdTaken => Ok(Update::Missing),
-            Outcome::Conflict => Ok(Update::Conflict),
-            Outcome::DigestTaken | Outcome::DigestSpent => Ok(Update::DigestTaken),
-            Outcome::NameTaken => Ok(Update::NameTaken),
-        }
+        Ok(self.submit(Change::update(before, after, names))?.of_update())
     }
 
     fn delete(&self, id: TokenId, after: AfterDelete) -> Result<bool, StoreError> {
@@ -217,11 +208,26 @@ impl Store for EmbeddedStore {
     }
 
     fn spend(&self, digest: &TokenDigest) -> Result<Spending, StoreError> {
-        match self.submit(Change::Spend(*digest))? {
-            Outcome::DigestTaken => Ok(Spending::Taken),
-            Outcome::DigestSpent => Ok(Spending::Spent),
-            _ => Ok(Spending::Done),
-        }
+        Ok(self.submit(Change::Spend(*digest))?.of_spending())
+    }
+
+    fn put_all(&self, puts: &[Put<'_>]) -> Vec<Result<PutOutcome, StoreError>> {
+        let changes = puts.iter().map(|put| match put {
+            Put::Insert(record) => Change::insertion(record, Names::MayRepeat),
+            Put::Update { before, after } => Change::update(before, after, Names::MayRepeat),
+            Put::Spend(digest) => Change::Spend(**digest),
+        });
+        let answers = self.batches.submit_all(changes.collect(), |changes| self.answer(changes));
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered));
+        let outcomes = puts.iter().zip(answers).map(|(put, answer)| {
+            let outcome = answer?;
+            Ok(match put {
+                Put::Insert(_) => PutOutcome::Insert(outcome.of_insertion()?),
+                Put::Update { .. } => PutOutcome::Update(outcome.of_update()),
+                Put::Spend(_) => PutOutcome::Spend(outcome.of_spending()),
+            })
+        });
+        outcomes.collect()
     }
 }
 

@@ -101,6 +101,7 @@ fn memory_store_conforms() {
     let store = MemoryStore::new;
     conformance(&store()).unwrap();
     suite::digests(&store()).unwrap();
+    suite::many_at_once(&store()).unwrap();
     suite::names(&store()).unwrap();
     suite::race_for_a_name(&store());
     suite::uses(&store()).unwrap();
@@ -154,7 +155,7 @@ mod embedded {
 
     #[test]
     fn embedded_store_conforms() {
-        let folders: [_; 7] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        let folders: [_; 8] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
         let store = |at: usize| open(folders[at].path());
         conformance(&store(0)).unwrap();
         suite::digests(&store(1)).unwrap();
@@ -162,6 +163,7 @@ mod embedded {
         suite::race_for_a_name(&store(3));
         suite::uses(&store(4)).unwrap();
         suite::pages(&store(5)).unwrap();
+        suite::many_at_once(&store(7)).unwrap();
         suite::limits(&EmbeddedStore::create(folders[6].path(), suite::many()).unwrap()).unwrap();
         for (at, folder) in folders.iter().enumerate() {
             let findings = check(folder.path(), &mut |_, _, _| {}).unwrap();

@@ -1,7 +1,7 @@
 //! What is asked of a commit, and what comes of it.
 
 use crate::store::usage::TokenUse;
-use crate::store::{AfterDelete, Names, StoreError};
+use crate::store::{AfterDelete, Insertion, Names, Spending, StoreError, Update};
 use crate::token::{TokenDigest, TokenId, TokenRecord};
 use std::io;
 
@@ -31,6 +31,50 @@ pub(super) enum Outcome {
     Missing,
     /// The token to update is another one by now.
     Conflict,
+}
+
+impl Change {
+    pub(super) fn insertion(record: &TokenRecord, names: Names) -> Self {
+        Self::Insert { record: Box::new(record.clone()), names }
+    }
+
+    pub(super) fn update(before: &TokenRecord, after: &TokenRecord, names: Names) -> Self {
+        Self::Update { before: Box::new(before.clone()), after: Box::new(after.clone()), names }
+    }
+}
+
+impl Outcome {
+    pub(super) fn of_insertion(self) -> Result<Insertion, StoreError> {
+        match self {
+            Self::Done => Ok(Insertion::Inserted),
+            // Only an update meets these.
+            Self::Missing | Self::Conflict => {
+                Err(StoreError::Other("an insertion was answered as an update is".into()))
+            }
+            Self::IdTaken => Ok(Insertion::IdTaken),
+            Self::DigestTaken => Ok(Insertion::DigestTaken),
+            Self::DigestSpent => Ok(Insertion::DigestSpent),
+            Self::NameTaken => Ok(Insertion::NameTaken),
+        }
+    }
+
+    pub(super) const fn of_update(self) -> Update {
+        match self {
+            Self::Done => Update::Done,
+            Self::Missing | Self::IdTaken => Update::Missing,
+            Self::Conflict => Update::Conflict,
+            Self::DigestTaken | Self::DigestSpent => Update::DigestTaken,
+            Self::NameTaken => Update::NameTaken,
+        }
+    }
+
+    pub(super) const fn of_spending(self) -> Spending {
+        match self {
+            Self::DigestTaken => Spending::Taken,
+            Self::DigestSpent => Spending::Spent,
+            _ => Spending::Done,
+        }
+    }
 }
 
 /// The same error for another of those who waited for one commit.

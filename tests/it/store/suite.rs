@@ -5,7 +5,7 @@ use rolegate::store::page::{
     Filter, NameFilter, Order, OrderBy, PAGE_MAX, PAGE_SCAN_MAX, Page, PageQuery, Position,
 };
 use rolegate::store::usage::{ROUTE_USES_MAX, RouteUse, TokenUse, Usage};
-use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError, Update};
+use rolegate::store::{AfterDelete, Insertion, Names, Put, PutOutcome, Spending, Store, StoreError, Update};
 use rolegate::time::Timestamp;
 use rolegate::token::{FormerSecret, RoleName, SecretKind, TokenDigest, TokenRecord};
 use std::thread;
@@ -117,6 +117,50 @@ pub(crate) fn digests(store: &dyn Store) -> Result<(), StoreError> {
     }
     assert_eq!(all(store)?, [other, token(3, 1)]);
     Ok(())
+}
+
+/// What every store promises of many changes at once: what it promises of each.
+pub(crate) fn many_at_once(store: &dyn Store) -> Result<(), StoreError> {
+    let [one, two, taken, spent] = [token(1, 1), token(2, 2), token(3, 1), token(4, 4)];
+    let [renamed, late] = [(1, "renamed"), (2, "late")]
+        .map(|(number, name)| TokenRecord { name: name.into(), ..token(number.into(), number) });
+    let update = |before, after| Put::Update { before, after };
+    let puts = [
+        (Put::Spend(&spent.digest), PutOutcome::Spend(Spending::Done)),
+        (Put::Spend(&spent.digest), PutOutcome::Spend(Spending::Spent)),
+        (Put::Insert(&one), PutOutcome::Insert(Insertion::Inserted)),
+        (Put::Insert(&one), PutOutcome::Insert(Insertion::IdTaken)),
+        (Put::Insert(&taken), PutOutcome::Insert(Insertion::DigestTaken)),
+        (Put::Insert(&spent), PutOutcome::Insert(Insertion::DigestSpent)),
+        (update(&one, &renamed), PutOutcome::Update(Update::Done)),
+        (update(&one, &renamed), PutOutcome::Update(Update::Conflict)),
+        (update(&two, &late), PutOutcome::Update(Update::Missing)),
+        (Put::Insert(&two), PutOutcome::Insert(Insertion::Inserted)),
+        (Put::Spend(&two.digest), PutOutcome::Spend(Spending::Taken)),
+    ];
+    let (asked, expected): (Vec<_>, Vec<_>) = puts.into_iter().unzip();
+    let outcomes: Result<Vec<_>, _> = store.put_all(&asked).into_iter().collect();
+    assert_eq!(outcomes?, expected);
+    assert_eq!(all(store)?, [renamed, two]);
+    assert!(store.is_spent(&spent.digest)?);
+
+    // More than a store may commit at once.
+    let records: Vec<_> =
+        (10..1_310).map(|id| TokenRecord { digest: digest_of(id), ..token(id, 0) }).collect();
+    let puts: Vec<_> = records.iter().map(Put::Insert).collect();
+    let inserted = store
+        .put_all(&puts)
+        .into_iter()
+        .filter(|put| matches!(put, Ok(PutOutcome::Insert(Insertion::Inserted))));
+    assert_eq!((inserted.count(), all(store)?.len()), (1_300, 1_302));
+    assert!(store.put_all(&[]).is_empty());
+    Ok(())
+}
+
+fn digest_of(number: u64) -> TokenDigest {
+    let mut bytes = [9; 32];
+    bytes.iter_mut().zip(number.to_be_bytes()).for_each(|(byte, of_number)| *byte = of_number);
+    TokenDigest::from_bytes(bytes)
 }
 
 /// What every store promises of names.
