@@ -6,6 +6,7 @@ use crate::server::CLOCK_FILE_NAME;
 use crate::server::decision_log::older;
 use crate::store::embedded::FILE_NAME;
 use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 const AUDIT: &str = "rolegate.audit_file";
@@ -33,6 +34,21 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigErrors> {
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::new(errors, &[])) }
 }
 
+/// Refuses a file that is written for somebody else, and would take the place of one that the server writes.
+///
+/// # Errors
+/// When it would.
+pub(super) fn check_other(config: &Config, file: &Path) -> io::Result<()> {
+    let folder = place(&config.data_dir.value);
+    let logs = config.decision_log.as_ref().map(|log| &log.file.value);
+    let is_log = logs.is_some_and(|log| place(log) == place(file));
+    let met = of_data_folder(&folder, &[file]).or_else(|| of_audit_log(&config.audit_file, file, file));
+    match met.or_else(|| is_log.then(|| "is the file of the decision log".to_owned())) {
+        Some(what) => Err(io::Error::other(format!("it {what}; choose another name"))),
+        None => Ok(()),
+    }
+}
+
 fn refused(key: &str, file: &Located<PathBuf>, what: &str, example: &str) -> ConfigError {
     let at: Option<Origin> = Some(file.origin.clone());
     let reason = format!("`{}` {what}; choose another name, such as `{example}`", file.value.display());
@@ -45,6 +61,10 @@ fn in_data_folder(folder: &Path, said: &Located<PathBuf>, files: &[&Path]) -> Op
     if said.origin == Origin::Default {
         return None;
     }
+    of_data_folder(folder, files)
+}
+
+fn of_data_folder(folder: &Path, files: &[&Path]) -> Option<String> {
     files.iter().find_map(|file| {
         let file = place(file);
         if file == folder {

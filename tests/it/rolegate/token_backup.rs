@@ -1,5 +1,7 @@
 //! `rolegate token export` and `import`: what goes out comes back, and nothing else.
 
+mod files;
+
 use super::Run;
 use super::serving::{Running, TOKEN, configured};
 use rolegate::Secret;
@@ -287,11 +289,45 @@ fn token_that_was_deleted_while_the_file_was_written_is_not_imported() {
     let sum = hex(&Sha256::digest(lines.as_bytes()));
     let file = format!("{lines}{{\"end\":{{\"tokens\":2,\"spent\":1,\"sha256\":\"{sum}\"}}}}\n");
     let folder = tempfile::tempdir().unwrap();
+    let (dry_code, dry, _) = import(folder.path(), &file, &["--dry-run"]);
     let (code, out, err) = import(folder.path(), &file, &[]);
-    assert_eq!((code, err.as_str()), (0, ""));
+    // It is not here as the file has it, and that is told like a conflict.
+    assert_eq!((code, err.as_str(), dry_code), (3, "", 3));
+    assert_eq!(dry.replace("dry run: ", ""), out);
     assert!(out.contains(": deleted: it was deleted while the file was written\n"), "{out}");
     assert!(out.contains("2 tokens: 1 created, 1 deleted\n"), "{out}");
     assert_eq!(kept(folder.path()), (vec![tokens[0].clone()], vec![tokens[1].digest]));
+}
+
+#[test]
+fn older_export_brings_back_what_was_deleted_since_unless_its_digest_is_spent_here() {
+    let tokens = [record(1, "guest"), TokenRecord { origin: TokenOrigin::Declared, ..record(2, "guest") }];
+    let file = exported(&tokens);
+    for (is_the_same_store, code, count) in [(true, 3, 1), (false, 0, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        if is_the_same_store {
+            fill(folder.path(), &tokens);
+            let store = EmbeddedStore::open(&folder.path().join("data")).unwrap();
+            assert!(store.delete(tokens[0].id, AfterDelete::ForgetDigest).unwrap());
+            assert!(store.delete(tokens[1].id, AfterDelete::RefuseDigest).unwrap());
+        }
+        let (told, out, _) = import(folder.path(), &file, &[]);
+        assert_eq!((told, kept(folder.path()).0.len()), (code, count), "{out}");
+        assert!(kept(folder.path()).0.contains(&tokens[0]));
+    }
+}
+
+#[test]
+fn replacing_makes_a_former_secret_good_again_and_importing_alone_does_not() {
+    let old = [record(1, "guest")];
+    let file = exported(&old);
+    let rotated = TokenRecord { digest: record(7, "guest").digest, ..old[0].clone() };
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), std::slice::from_ref(&rotated));
+    assert_eq!(import(folder.path(), &file, &[]).0, 3);
+    assert_eq!(kept(folder.path()).0, [rotated]);
+    assert_eq!(import(folder.path(), &file, &["--replace"]).0, 0);
+    assert_eq!(kept(folder.path()).0, old);
 }
 
 #[test]
@@ -304,15 +340,6 @@ fn role_that_no_policy_defines_is_imported_with_a_warning() {
         "warning: the role `gone` of 1 token is defined by no policy, and permits nothing until one does\n";
     assert_eq!(err, expected);
     assert_eq!(kept(folder.path()).0.len(), 1);
-}
-
-#[test]
-fn export_fails_whole_where_it_cannot_be_written() {
-    let run = offline(&["export", "-f", "missing/tokens.jsonl"]);
-    fill(run.folder.path(), &records());
-    let told = run.told();
-    assert_eq!(told.code, Some(1));
-    assert!(told.err.starts_with("error: cannot write `missing/.tokens.jsonl."), "{}", told.err);
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `token export`: all tokens as a file, from the store or from a running server.
 
+mod part;
+
 use super::super::console::Console;
+use super::super::places;
 use super::super::policies::counted;
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, FAILED};
@@ -9,16 +12,15 @@ use super::server::{Server, ServerArguments};
 use crate::audit::file::FileAudit;
 use crate::audit::{Actor, Audit as _, AuditEntry, AuditEvent};
 use crate::backup::{Counts, TokenLine, Writer};
+use crate::config::Config;
 use crate::engine::{ExportPage, ExportPosition, TRANSFER_MAX};
 use crate::server::wall_clock;
 use crate::store::embedded::StoreView;
 use crate::token::TokenDigest;
 use clap::Args;
 use http::Method;
+use part::PartFile;
 use serde::Deserialize;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// How many tokens a server is asked for at once: even the largest ones fit into one answer.
@@ -36,9 +38,16 @@ pub(in super::super) struct Arguments {
     config: FileArguments,
     #[command(flatten)]
     server: ServerArguments,
-    /// Write to this file, which its owner alone can read, instead of standard output. It takes its name once it is whole
+    /// Write to this file, which its owner alone can read, instead of standard output (`-`). It takes its name once it is
+    /// whole
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+}
+
+/// Where tokens will come from. Nothing was asked for yet.
+enum Opening {
+    Server(Box<Server>),
+    Store(Box<Config>),
 }
 
 /// Where tokens come from.
@@ -60,13 +69,6 @@ struct Part {
     tokens: Vec<TokenLine>,
     spent: Vec<TokenDigest>,
     is_last: bool,
-}
-
-/// A file under another name, until it is whole.
-struct PartFile<'a> {
-    path: &'a Path,
-    part: PathBuf,
-    file: File,
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
@@ -93,8 +95,11 @@ fn export(
     surroundings: &Surroundings,
     console: &mut Console<'_>,
 ) -> Result<Option<Counts>, Failure> {
-    let mut source = source(arguments, surroundings)?;
-    let mut file = arguments.file.as_deref().map(PartFile::create).transpose()?;
+    let path = arguments.file.as_deref().filter(|path| path.as_os_str() != "-");
+    let opening = Opening::of(arguments, path, surroundings)?;
+    // Before anything is read or audited: where nothing can be written, nothing is exported.
+    let mut file = path.map(PartFile::create).transpose()?;
+    let mut source = opening.open()?;
     let mut writer = Writer::start(wall_clock()());
     loop {
         let part = source.next()?;
@@ -120,21 +125,35 @@ fn export(
     Ok(Some(writer.counts()))
 }
 
-fn source(arguments: &Arguments, surroundings: &Surroundings) -> Result<Source, Failure> {
-    if let Some(server) = arguments.server.server(surroundings)? {
-        return Ok(Source::Server(Box::new(server), None));
+impl Opening {
+    fn of(arguments: &Arguments, path: Option<&Path>, surroundings: &Surroundings) -> Result<Self, Failure> {
+        if let Some(server) = arguments.server.server(surroundings)? {
+            return Ok(Self::Server(Box::new(server)));
+        }
+        let config = arguments.config.load(surroundings)?;
+        if let Some(path) = path {
+            places::check_other(&config, path)
+                .map_err(|cause| Failure::Write { path: path.to_owned(), cause })?;
+        }
+        Ok(Self::Store(Box::new(config)))
     }
-    let config = arguments.config.load(surroundings)?;
-    let store = StoreView::open(&config.data_dir.value)?;
-    let audit = FileAudit::open(&config.audit_file.value)?.with_max_bytes(config.audit.max_bytes as u64);
-    audit.record(&AuditEntry {
-        at: wall_clock()(),
-        actor: Actor::Program,
-        event: AuditEvent::TokensExported { count: store.count()? },
-        client_ip: None,
-        request_id: None,
-    })?;
-    Ok(Source::Store(Box::new(store), ExportPosition::START))
+
+    fn open(self) -> Result<Source, Failure> {
+        let config = match self {
+            Self::Server(server) => return Ok(Source::Server(server, None)),
+            Self::Store(config) => config,
+        };
+        let store = StoreView::open(&config.data_dir.value)?;
+        let audit = FileAudit::open(&config.audit_file.value)?.with_max_bytes(config.audit.max_bytes as u64);
+        audit.record(&AuditEntry {
+            at: wall_clock()(),
+            actor: Actor::Program,
+            event: AuditEvent::TokensExported { count: store.count()? },
+            client_ip: None,
+            request_id: None,
+        })?;
+        Ok(Source::Store(Box::new(store), ExportPosition::START))
+    }
 }
 
 impl Source {
@@ -170,43 +189,5 @@ impl Source {
                 Ok(Part { tokens: answer.tokens, spent, is_last: cursor.is_none() })
             }
         }
-    }
-}
-
-impl<'a> PartFile<'a> {
-    fn create(path: &'a Path) -> Result<Self, Failure> {
-        // A pipe, a device or a link would be replaced by a file, and whoever reads there would get nothing.
-        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
-            let cause = io::Error::other("it is there and no regular file; choose another name");
-            return Err(Failure::Write { path: path.to_owned(), cause });
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let part = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
-        let file = file.map_err(|cause| Failure::Write { path: part.clone(), cause })?;
-        Ok(Self { path, part, file })
-    }
-
-    fn write(&mut self, lines: &str) -> Result<(), Failure> {
-        let written = self.file.write_all(lines.as_bytes());
-        written.map_err(|cause| Failure::Write { path: self.path.to_owned(), cause })
-    }
-
-    /// Gives the file its name, when it is on disk.
-    fn finish(self) -> Result<(), Failure> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let named = || -> io::Result<()> {
-            self.file.sync_all()?;
-            fs::rename(&self.part, self.path)?;
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        named().map_err(|cause| Failure::Write { path: self.path.to_owned(), cause })
-    }
-}
-
-impl Drop for PartFile<'_> {
-    fn drop(&mut self) {
-        // It has its name already, or is of no use to anybody.
-        let _ = fs::remove_file(&self.part);
     }
 }

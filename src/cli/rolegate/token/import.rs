@@ -1,6 +1,7 @@
 //! `token import`: tokens out of a file, into the store or into a running server.
 
 mod check;
+mod input;
 mod report;
 mod target;
 
@@ -8,32 +9,32 @@ use super::super::console::Console;
 use super::super::policies::{Configured, LoadError};
 use super::super::settings::{FileArguments, Surroundings};
 use super::super::{DONE, Format};
-use super::Failure;
 use super::server::ServerArguments;
-use crate::backup::{BackupError, Entry, read};
+use super::{Failure, WRONG_USAGE};
+use crate::backup::Entry;
 use crate::engine::Import;
 use crate::token::TokenDigest;
 use check::Checked;
 use clap::Args;
+use input::Input;
 use report::{Report, Subject};
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use target::Target;
 
 /// Something was left alone.
-const CONFLICTS: u8 = 3;
+const LEFT_ALONE: u8 = 3;
 
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0  all tokens of the file are here, as it has them
   1  it failed; tokens that were imported before stay, and a second run goes on
   2  wrong usage
-  3  some are not, since they are in conflict with what is here; all others are";
+  3  some are not: in conflict with what is here, or deleted by the file itself; all others are";
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// The file, which is read twice
+    /// The file, or `-` for standard input. It is read twice: of a pipe, a copy without a name is kept meanwhile in the
+    /// folder of TMPDIR, or in /tmp
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[command(flatten)]
@@ -59,6 +60,10 @@ struct Batch {
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
+    if arguments.server.takes_standard_input() && arguments.file.as_os_str() == "-" {
+        console.error("standard input cannot hold both the token and what is imported");
+        return WRONG_USAGE;
+    }
     let mut report = Report::new(arguments.dry_run, arguments.output);
     let imported = import(arguments, surroundings, &mut report, console);
     console.progress("");
@@ -67,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     if failed.is_none() || !report.is_empty() {
         report.print(console);
     }
-    failed.unwrap_or(if report.has_conflicts() { CONFLICTS } else { DONE })
+    failed.unwrap_or(if report.is_complete() { DONE } else { LEFT_ALONE })
 }
 
 fn import(
@@ -76,7 +81,8 @@ fn import(
     report: &mut Report,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let checked = Checked::of(&arguments.file)?;
+    let mut input = Input::open(&arguments.file)?;
+    let checked = Checked::of(&mut input)?;
     let target = match arguments.server.server(surroundings)? {
         Some(server) => Target::Server(Box::new(server)),
         None => {
@@ -95,7 +101,7 @@ fn import(
         send(&target, batch, arguments, report, console)?;
     }
     let mut batch = Batch::default();
-    entries(&arguments.file, |line, entry| {
+    input.entries(|line, entry| {
         let Entry::Token(token) = entry else { return Ok(()) };
         let subject = Subject::Token { line, id: token.id, name: token.name.clone() };
         if token.digests().any(|digest| checked.is_spent(&digest)) {
@@ -130,23 +136,6 @@ fn send(
     }
     report.progress(console);
     Ok(())
-}
-
-/// Reads the file once.
-fn entries(path: &Path, mut each: impl FnMut(u64, Entry) -> Result<(), Failure>) -> Result<(), Failure> {
-    let backup = |error: BackupError| Failure::Backup { path: path.to_owned(), error };
-    let file = File::open(path).map_err(|error| backup(error.into()))?;
-    let mut failed = None;
-    let counts = read(BufReader::new(file), |line, entry| {
-        each(line, entry).map_err(|failure| {
-            failed = Some(failure);
-            BackupError::Stopped
-        })
-    });
-    match (failed, counts) {
-        (Some(failure), _) => Err(failure),
-        (None, counts) => counts.map(drop).map_err(backup),
-    }
 }
 
 impl Checked {

@@ -3,12 +3,11 @@
 use super::super::super::console::Console;
 use super::super::super::policies::counted;
 use super::super::Failure;
-use super::entries;
+use super::input::Input;
 use crate::backup::{BackupError, Entry};
 use crate::policy::PolicySet;
 use crate::token::{RoleName, TokenDigest};
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
 /// How many roles that no policy defines are told by name.
 const ROLES_TOLD_MAX: usize = 10;
@@ -25,13 +24,14 @@ pub(super) struct Checked {
 
 impl Checked {
     /// Reads a file.
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(input: &mut Input) -> Result<Self, Failure> {
+        let path = input.path().to_owned();
         let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
         let mut checked = Self::default();
-        entries(path, |line, entry| {
+        input.entries(|line, entry| {
             let twice = |what: String| {
                 let error = BackupError::Line { line, what };
-                Err(Failure::Backup { path: path.to_owned(), error })
+                Err(Failure::Backup { path: path.clone(), error })
             };
             match entry {
                 Entry::Token(token) => {

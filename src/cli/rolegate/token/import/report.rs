@@ -54,8 +54,9 @@ impl Report {
         Self { is_dry_run, output, tokens, spent, told: Vec::new(), untold: 0 }
     }
 
-    pub(super) const fn has_conflicts(&self) -> bool {
-        self.tokens.conflicts + self.spent.conflicts > 0
+    /// Whether every token and digest of the file is here as it has them, or would be.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.tokens.conflicts + self.spent.conflicts + self.tokens.deleted == 0
     }
 
     /// Whether nothing was told of.
