@@ -83,7 +83,7 @@ pub struct TokenName(SmolStr);
 
 /// The name of a role, such as `stackstate-power-user`. Case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoleName(Arc<str>);
+pub struct RoleName(SmolStr);
 
 /// Why a text is not a role's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -429,7 +429,7 @@ impl RoleName {
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b)) {
             return Err(RoleNameError::BadCharacter);
         }
-        Ok(Self(Arc::from(text)))
+        Ok(Self(SmolStr::new(text)))
     }
 
     /// The name as text.

@@ -22,7 +22,7 @@ const NAME_MAX_BYTES: usize = 256;
 const SHARDS: usize = 32;
 /// So many uses are only noted before they are added up: the memory is then asked for many counts at once, in the place of
 /// waiting for one in each request.
-const NOTED_MAX: usize = 64;
+const NOTED_MAX: usize = 512;
 /// The number of no rule: for requests that none allowed.
 const NO_RULE: u32 = u32::MAX;
 
