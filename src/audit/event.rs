@@ -2,7 +2,7 @@
 
 use crate::decision::PolicyVersion;
 use crate::time::Timestamp;
-use crate::token::{TokenId, TokenRecord};
+use crate::token::{TokenDigest, TokenId, TokenRecord};
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,16 @@ pub enum AuditEvent<'a> {
         /// How many.
         count: u64,
     },
-    /// A change that the entry before told of did not happen.
+    /// A digest is about to be spent, as that of a token that was deleted elsewhere for good.
+    DigestSpent(&'a TokenDigest),
+    /// A digest is not spent, though an entry told so.
+    SpendFailed {
+        /// The digest.
+        digest: &'a TokenDigest,
+        /// Why it did not happen.
+        reason: &'a str,
+    },
+    /// A change that an entry told of did not happen.
     ChangeFailed {
         /// Which kind of change.
         change: Change,
@@ -146,6 +155,8 @@ pub enum Change {
     Export,
     /// Tokens are imported.
     Import,
+    /// A digest is spent.
+    Spend,
 }
 
 impl<'a> AuditEvent<'a> {
@@ -173,7 +184,8 @@ impl<'a> AuditEvent<'a> {
             Self::TokenDeleted(_) => "token_deleted",
             Self::TokensExported { .. } => "tokens_exported",
             Self::TokensImported { .. } => "tokens_imported",
-            Self::ChangeFailed { .. } => "change_failed",
+            Self::DigestSpent(_) => "digest_spent",
+            Self::ChangeFailed { .. } | Self::SpendFailed { .. } => "change_failed",
             Self::ChangeRefused { .. } => "change_refused",
             Self::PoliciesReplaced { .. } => "policies_replaced",
             Self::PoliciesKept { .. } => "policies_kept",
@@ -196,11 +208,14 @@ impl<'a> AuditEvent<'a> {
             | Self::TokenDeleted(_)
             | Self::TokensExported { .. }
             | Self::TokensImported { .. }
+            | Self::DigestSpent(_)
             | Self::PoliciesReplaced { .. }
             | Self::LogReopened => AuditOutcome::Done,
             Self::AdminDenied { .. } | Self::DenialsLeftOut { .. } => AuditOutcome::Denied,
             Self::ChangeRefused { .. } => AuditOutcome::Refused,
-            Self::ChangeFailed { .. } | Self::EntriesLost { .. } => AuditOutcome::Failed,
+            Self::ChangeFailed { .. } | Self::SpendFailed { .. } | Self::EntriesLost { .. } => {
+                AuditOutcome::Failed
+            }
             Self::PoliciesKept { outcome, .. } => *outcome,
         }
     }
@@ -217,6 +232,8 @@ impl<'a> AuditEvent<'a> {
             Self::Started { .. }
             | Self::TokensExported { .. }
             | Self::TokensImported { .. }
+            | Self::DigestSpent(_)
+            | Self::SpendFailed { .. }
             | Self::ChangeRefused { .. }
             | Self::PoliciesReplaced { .. }
             | Self::PoliciesKept { .. }
@@ -260,6 +277,7 @@ impl Change {
             Self::Delete => "delete",
             Self::Export => "export",
             Self::Import => "import",
+            Self::Spend => "spend",
         }
     }
 }

@@ -103,6 +103,13 @@ pub enum ChangeError {
     /// The former secret is no other one, or would outlive its token.
     #[error("the former secret of a token is another one, and expires with the token at the latest")]
     Former,
+    /// The former secret would live on for longer than any may.
+    #[error(
+        "the former secret of the token would live on for more than {} days from now: set the clock right if it is \
+         behind, or rotate the token where it comes from and export it again",
+        GRACE_MAX.as_secs() / 86_400
+    )]
+    FormerTooLong,
     /// The token reaches further than that of the request.
     #[error("{0}")]
     BeyondReach(BeyondReach),

@@ -3,7 +3,7 @@
 use super::{Engine, Permit};
 use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, Change};
 use crate::bootstrap::Step;
-use crate::store::{Insertion, Names, StoreError, Update};
+use crate::store::{Insertion, Names, Put, PutOutcome, Spending, StoreError, Update};
 use crate::time::Timestamp;
 
 /// Who changes a token, by which permit, and when.
@@ -82,6 +82,104 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Makes many changes by the same way, one step for all of them after the other: all entries, under one that tells of
+    /// them all, then the store, then the index. Gives what became of each.
+    ///
+    /// The first error is given when all others have ended: each of the others was made, or has an entry that says that
+    /// it was not.
+    pub(super) fn commit_all(
+        &self,
+        heading: AuditEvent<'_>,
+        puts: &[Put<'_>],
+        by: By<'_>,
+    ) -> Result<Vec<Changed>, CommitError> {
+        self.record_puts(heading, puts, by)?;
+        let stored = self.store.put_all(puts);
+        let mut failed = Vec::new();
+        let outcomes: Vec<_> = puts
+            .iter()
+            .zip(stored)
+            .map(|(put, stored)| {
+                let stored = stored.map(Changed::from);
+                match &stored {
+                    Ok(Changed::Done) => self.put_in_force(put),
+                    Ok(outcome) => failed.push((put, outcome.reason().to_owned())),
+                    Err(error) => {
+                        self.follow_put(put);
+                        failed.push((put, error.to_string()));
+                    }
+                }
+                stored
+            })
+            .collect();
+        let told = self.record_failed(failed.iter().map(|(put, reason)| (*put, reason.as_str())), by);
+        let outcomes = outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
+        told?;
+        Ok(outcomes)
+    }
+
+    /// Writes the entries of many changes. When one cannot be written, no change is made.
+    fn record_puts(&self, heading: AuditEvent<'_>, puts: &[Put<'_>], by: By<'_>) -> Result<(), CommitError> {
+        let events = std::iter::once(heading).chain(puts.iter().map(|put| match *put {
+            Put::Insert(record) => AuditEvent::TokenCreated(record),
+            Put::Update { before, after } => AuditEvent::of_update(before, after).0,
+            Put::Spend(digest) => AuditEvent::DigestSpent(digest),
+        }));
+        let entries: Vec<_> = events.map(|event| by.entry(event)).collect();
+        let mut written = self.audit.record_all(&entries).into_iter();
+        let (heading, written) = (written.next(), written.collect::<Vec<_>>());
+        let (is_whole, reason) =
+            (heading.as_ref().is_some_and(Result::is_ok), "another entry cannot be written");
+        if is_whole && written.len() == puts.len() && written.iter().all(Result::is_ok) {
+            return Ok(());
+        }
+        let told = puts.iter().zip(&written).filter(|(_, written)| written.is_ok());
+        // That the log failed is what the caller must know, whether these entries get written or not.
+        let _ = self.record_failed(told.map(|(put, _)| (put, reason)), by);
+        let error = heading.into_iter().chain(written).find_map(Result::err);
+        Err(error.unwrap_or_else(|| AuditError::Other("an entry got no answer".into())).into())
+    }
+
+    /// Writes that changes were not made which an entry told of.
+    fn record_failed<'p>(
+        &self,
+        failed: impl Iterator<Item = (&'p Put<'p>, &'p str)>,
+        by: By<'_>,
+    ) -> Result<(), AuditError> {
+        let entries: Vec<_> = failed
+            .map(|(put, reason)| {
+                by.entry(match *put {
+                    Put::Insert(token) => AuditEvent::ChangeFailed { change: Change::Create, token, reason },
+                    Put::Update { before, after: token } => {
+                        let change = AuditEvent::of_update(before, token).1;
+                        AuditEvent::ChangeFailed { change, token, reason }
+                    }
+                    Put::Spend(digest) => AuditEvent::SpendFailed { digest, reason },
+                })
+            })
+            .collect();
+        self.audit.record_all(&entries).into_iter().collect()
+    }
+
+    fn put_in_force(&self, put: &Put<'_>) {
+        match put {
+            Put::Insert(record) => self.tokens.insert(record),
+            Put::Update { before, after } => {
+                self.tokens.update(before, after);
+            }
+            Put::Spend(_) => {}
+        }
+    }
+
+    /// As [`follow_store`](Self::follow_store), for one of many changes.
+    fn follow_put(&self, put: &Put<'_>) {
+        if let Put::Insert(after) | Put::Update { after, .. } = put
+            && self.store.get(after.id).is_ok_and(|kept| kept.as_ref() == Some(*after))
+        {
+            self.put_in_force(put);
+        }
+    }
+
     /// Records that tokens go out or come in.
     pub(super) fn record_transfer(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), CommitError> {
         Ok(self.record(event, by)?)
@@ -108,14 +206,23 @@ impl Engine {
     }
 
     fn record(&self, event: AuditEvent<'_>, by: By<'_>) -> Result<(), AuditError> {
-        let facts = by.permit.map(|permit| &permit.facts);
-        self.audit.record(&AuditEntry {
-            at: by.at,
-            actor: by.actor,
+        self.audit.record(&by.entry(event))
+    }
+}
+
+impl<'a> By<'a> {
+    fn entry<'e>(&'e self, event: AuditEvent<'e>) -> AuditEntry<'e>
+    where
+        'a: 'e,
+    {
+        let facts = self.permit.map(|permit| &permit.facts);
+        AuditEntry {
+            at: self.at,
+            actor: self.actor,
             event,
             client_ip: facts.and_then(|facts| facts.client_ip),
             request_id: facts.and_then(|facts| facts.request_id.as_deref()),
-        })
+        }
     }
 }
 
@@ -157,6 +264,26 @@ impl From<Update> for Changed {
             Update::Conflict => Self::Conflict,
             Update::DigestTaken => Self::DigestTaken,
             Update::NameTaken => Self::NameTaken,
+        }
+    }
+}
+
+impl From<Spending> for Changed {
+    fn from(spending: Spending) -> Self {
+        match spending {
+            Spending::Done => Self::Done,
+            Spending::Spent => Self::DigestSpent,
+            Spending::Taken => Self::DigestTaken,
+        }
+    }
+}
+
+impl From<PutOutcome> for Changed {
+    fn from(outcome: PutOutcome) -> Self {
+        match outcome {
+            PutOutcome::Insert(insertion) => insertion.into(),
+            PutOutcome::Update(update) => update.into(),
+            PutOutcome::Spend(spending) => spending.into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a token may be, and which roles there are to give.
 
 use super::change::{ChangeError, ProvisionError};
+use super::lifecycle::GRACE_MAX;
 use crate::bootstrap::{BOOTSTRAP_NAME, Provision};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
@@ -38,6 +39,14 @@ pub(super) fn check_content(record: &TokenRecord) -> Result<(), ChangeError> {
     let outlives = |end: Timestamp| record.expires.is_some_and(|expires| expires < end);
     if record.former.is_some_and(|former| former.digest == record.digest || outlives(former.expires)) {
         return Err(ChangeError::Former);
+    }
+    Ok(())
+}
+
+/// Refuses a former secret that would live on for longer than any rotation lets it.
+pub(super) fn refuse_long_former(record: &TokenRecord, now: Timestamp) -> Result<(), ChangeError> {
+    if record.former.is_some_and(|former| former.expires > now.saturating_add(GRACE_MAX)) {
+        return Err(ChangeError::FormerTooLong);
     }
     Ok(())
 }

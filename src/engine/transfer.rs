@@ -1,6 +1,7 @@
 //! Tokens by their digests, out of one installation and into another, or back into the same one.
 
 mod import;
+mod apply;
 
 pub use import::{Import, ImportConflict, ImportOutcome, Imported};
 

@@ -2,7 +2,7 @@
 
 use crate::token::TokenId;
 use parking_lot::{Condvar, Mutex};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The tokens that are being changed.
 #[derive(Debug, Default)]
@@ -26,6 +26,12 @@ impl Turns {
             self.given_back.wait(&mut taken);
         }
         Turn { turns: self, id }
+    }
+
+    /// The same for several tokens. Whoever waits for one of them holds only such that come before it, so that no two wait
+    /// for each other.
+    pub(super) fn take_all(&self, ids: impl Iterator<Item = TokenId>) -> Vec<Turn<'_>> {
+        ids.collect::<BTreeSet<_>>().into_iter().map(|id| self.take(id)).collect()
     }
 }
 
@@ -57,6 +63,13 @@ mod tests {
                         inside.fetch_sub(1, Ordering::SeqCst);
                     }
                 });
+            }
+        });
+        thread::scope(|scope| {
+            for ids in [[0, 1, 2], [2, 1, 0], [1, 1, 0], [2, 0, 2]] {
+                let ids = ids.map(|at| TokenId::new(TokenId::MIN + 1 + at).unwrap());
+                let turns = &turns;
+                scope.spawn(move || (0..500).for_each(|_| drop(turns.take_all(ids.into_iter()))));
             }
         });
         drop(other);

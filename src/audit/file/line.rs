@@ -2,7 +2,7 @@
 
 use super::LINE_MAX_BYTES;
 use super::chain::Tail;
-use crate::audit::{Actor, AuditEntry, AuditEvent};
+use crate::audit::{Actor, AuditEntry, AuditEvent, Change};
 use crate::token::candidates::without_secrets;
 use crate::token::{RoleName, TokenId, TokenOrigin, TokenRecord};
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,14 @@ enum Detail<'a> {
         change: &'static str,
         reason: &'a str,
         token: TokenLine<'a>,
+    },
+    Spent {
+        fingerprint: String,
+    },
+    SpendFailed {
+        change: &'static str,
+        reason: &'a str,
+        fingerprint: String,
     },
     Refused {
         change: &'static str,
@@ -208,6 +216,11 @@ impl<'a> Detail<'a> {
             }
             AuditEvent::ChangeFailed { change, token, reason } => {
                 Self::Failed { change: change.name(), reason, token: TokenLine::of(token) }
+            }
+            AuditEvent::DigestSpent(digest) => Self::Spent { fingerprint: digest.fingerprint() },
+            AuditEvent::SpendFailed { digest, reason } => {
+                let (change, fingerprint) = (Change::Spend.name(), digest.fingerprint());
+                Self::SpendFailed { change, reason, fingerprint }
             }
             AuditEvent::ChangeRefused { change, token, reason, left_out } => {
                 Self::Refused { change: change.name(), token_id: token.map(TokenId::get), reason, left_out }

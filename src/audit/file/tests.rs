@@ -133,6 +133,8 @@ fn every_event_is_one_line_without_secrets() {
             reason: "policy.rhai:1:16: no such method",
         },
         AuditEvent::DenialsLeftOut { token: Some(owner.id), count: 9_990, since: Timestamp::EPOCH },
+        AuditEvent::DigestSpent(&before.digest),
+        AuditEvent::SpendFailed { digest: &before.digest, reason: "no room" },
         AuditEvent::LogReopened,
         AuditEvent::EntriesLost { count: 3, since: Timestamp::EPOCH },
     ];

@@ -126,6 +126,7 @@ pub(super) fn refused(what: &str, error: &ChangeError) -> Failure {
         | ChangeError::UnknownRole { .. }
         | ChangeError::Grace
         | ChangeError::Former
+        | ChangeError::FormerTooLong
         | ChangeError::ExpiryPast => StatusCode::BAD_REQUEST,
         ChangeError::Generate(_) | ChangeError::Commit(_) => return failed(what, error),
     };

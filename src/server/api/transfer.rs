@@ -74,6 +74,12 @@ pub(super) fn export(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, F
             Ok(reply::json(StatusCode::OK, &Exported { tokens, spent, next }))
         }
         Err(ChangeError::Revoked) => Ok(reply::unauthenticated()),
+        Err(ChangeError::Commit(error)) => {
+            tracing::error!(%error, "service tokens were not exported");
+            Err(failed(
+                "nothing was exported: this server cannot read its tokens, or not write its audit log",
+            ))
+        }
         Err(error) => Err(refused("exported", &error)),
     }
 }
@@ -91,8 +97,20 @@ pub(super) fn import(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, F
             Ok(reply::json(StatusCode::OK, &Answer { tokens: outcomes(tokens), spent: outcomes(spent) }))
         }
         Err(ChangeError::Revoked) => Ok(reply::unauthenticated()),
+        Err(ChangeError::Commit(error)) => {
+            tracing::error!(%error, "an import of service tokens failed");
+            Err(failed(
+                "the import failed, and some of it may have been made: this server cannot write; send it again",
+            ))
+        }
         Err(error) => Err(refused("imported", &error)),
     }
+}
+
+/// The log of this server tells the cause, which may name files.
+fn failed(what: &str) -> Failure {
+    let message = format!("{what}; the log of this server names the cause");
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message)
 }
 
 /// Nothing of the body is repeated: somebody may have sent a secret.

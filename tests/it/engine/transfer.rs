@@ -3,14 +3,15 @@
 use super::{Outcome, World, at, names, reader};
 use rolegate::audit::AuditEvent;
 use rolegate::engine::{
-    Answer, ChangeError, ExportPosition, Import, ImportConflict, ImportOutcome, Imported, NewToken,
+    Answer, ChangeError, ExportPosition, GRACE_MAX, Import, ImportConflict, ImportOutcome, Imported, NewToken,
 };
 use rolegate::store::page::Order;
-use rolegate::token::{RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{FormerSecret, RoleName, Secret, SecretKind, TokenId, TokenOrigin, TokenRecord};
 use rolegate::tokens::Unauthenticated;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::thread;
+use std::time::Duration;
 
 impl World {
     /// All tokens, in parts of `limit`.
@@ -38,6 +39,18 @@ fn told(imported: &Imported) -> Vec<&'static str> {
     imported.tokens.iter().map(ImportOutcome::name).collect()
 }
 
+/// Why the first token is left alone.
+fn refusal(imported: &Imported) -> String {
+    match imported.tokens.first() {
+        Some(ImportOutcome::Conflict(ImportConflict::Refused(error))) => error.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn told_of(imported: &Imported) -> Vec<&'static str> {
+    imported.spent.iter().chain(&imported.tokens).map(ImportOutcome::name).collect()
+}
+
 /// A token that is nowhere yet.
 fn new(at: u64, role: &str) -> Result<TokenRecord, Box<dyn Error>> {
     let world = World::start()?;
@@ -58,6 +71,107 @@ fn import_is_audited_before_each_change_and_not_when_there_is_none() -> Outcome 
     assert_eq!((count("audit token_created"), count("store insert")), (2, 2));
     assert_eq!(told(&world.import(&tokens, false)?), ["unchanged", "unchanged"]);
     assert_eq!(world.journal.take(), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn former_secret_is_imported_with_the_life_that_a_rotation_gives_and_no_longer_one() -> Outcome {
+    let world = World::start()?;
+    let now = at(2);
+    let end = now.saturating_add(GRACE_MAX);
+    let too_late = end.saturating_add(Duration::from_millis(1));
+    let with = |number, expires| -> Result<TokenRecord, Box<dyn Error>> {
+        let former =
+            FormerSecret { digest: Secret::generate()?.digest(), kind: SecretKind::Generated, expires };
+        Ok(TokenRecord { former: Some(former), ..new(number, "reader")? })
+    };
+    let tokens = [with(1, end)?, with(2, too_late)?];
+    let import = Import { tokens: tokens.to_vec(), ..Import::default() };
+    for imported in [
+        world.engine.import(&world.admin()?, &Import { is_dry_run: true, ..import.clone() }, now)?,
+        world.engine.import(&world.admin()?, &import, now)?,
+    ] {
+        assert_eq!(told(&imported), ["created", "conflict"]);
+        let refused = "the former secret of the token would live on for more than 30 days from now";
+        let [_, ImportOutcome::Conflict(conflict)] = imported.tokens.as_slice() else { panic!() };
+        assert!(conflict.to_string().starts_with(refused), "{conflict}");
+    }
+    // Nor does the operator's own import take it; a day later, it is no longer too late.
+    assert_eq!(told(&world.engine.restore(&import, now)?), ["unchanged", "conflict"]);
+    assert_eq!(told(&world.engine.restore(&import, at(2 + 24 * 3_600_000))?), ["unchanged", "created"]);
+    Ok(())
+}
+
+#[test]
+fn what_stands_twice_in_an_import_is_told_by_a_dry_run_as_it_is_imported() -> Outcome {
+    let world = World::start()?;
+    let [one, two, three, gone] = [1, 2, 3, 4].map(|number| new(number, "reader"));
+    let (one, two, gone) = (one?, two?, gone?);
+    let again = TokenRecord { name: "another".to_owned(), ..two.clone() };
+    let same_secret = TokenRecord { digest: one.digest, ..three? };
+    let import = Import {
+        tokens: vec![one.clone(), two.clone(), again, one.clone(), same_secret, gone.clone()],
+        spent: vec![gone.digest, gone.digest],
+        replaces: true,
+        is_dry_run: true,
+    };
+    let outcomes = |imported: &Imported| {
+        let all = imported.spent.iter().chain(&imported.tokens);
+        all.map(|outcome| match outcome {
+            ImportOutcome::Conflict(conflict) => conflict.to_string(),
+            other => other.name().to_owned(),
+        })
+        .collect::<Vec<_>>()
+    };
+    let would = outcomes(&world.engine.import(&world.admin()?, &import, at(2))?);
+    assert_eq!((world.engine.token_count(), world.journal.take()), (1, Vec::new()));
+    let import = Import { is_dry_run: false, ..import };
+    let did = outcomes(&world.engine.import(&world.admin()?, &import, at(2))?);
+    assert_eq!(would, did);
+    let twice = "the import has the token twice";
+    let taken = format!("the token {} has the same secret", one.id);
+    let deleted = "a token with this secret was deleted here for good";
+    assert_eq!(did, ["created", "unchanged", "created", "created", twice, twice, &taken, deleted]);
+    assert_eq!((world.record(two.id)?, world.engine.token_count()), (two, 3));
+    Ok(())
+}
+
+#[test]
+fn each_spent_digest_has_an_entry_before_it_is_spent() -> Outcome {
+    let world = World::start()?;
+    let spent = vec![Secret::generate()?.digest(), Secret::generate()?.digest()];
+    let import = Import { spent, ..Import::default() };
+    world.engine.import(&world.admin()?, &import, at(2))?;
+    let entries = ["audit tokens_imported", "audit digest_spent", "audit digest_spent"];
+    assert_eq!(world.journal.take(), [&entries[..], &["store spend"; 2]].concat());
+    world.engine.import(&world.admin()?, &import, at(2))?;
+    assert_eq!(world.journal.take(), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn import_that_the_store_fails_at_is_audited_as_failed_and_lets_nobody_in() -> Outcome {
+    let world = World::start()?;
+    let secret = Secret::generate()?;
+    let token = TokenRecord { digest: secret.digest(), ..new(1, "reader")? };
+    let import = Import {
+        tokens: vec![token.clone()],
+        spent: vec![Secret::generate()?.digest()],
+        ..Import::default()
+    };
+    world.journal.0.lock().store_fails = true;
+    let error = world.engine.import(&world.admin()?, &import, at(2)).unwrap_err();
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    let told = ["tokens_imported", "digest_spent", "token_created", "change_failed", "change_failed"];
+    assert_eq!(names(&world.audit.entries()).split_off(2), told);
+    assert!(matches!(world.check(secret.expose(), "GET", "/things", 3)?, Answer::Unauthenticated(_)));
+    world.journal.0.lock().store_fails = false;
+    // What the store says has failed, and was made, is in force.
+    world.journal.0.lock().store_lies = true;
+    assert!(world.engine.import(&world.admin()?, &import, at(2)).is_err());
+    world.journal.0.lock().store_lies = false;
+    assert!(matches!(world.check(secret.expose(), "GET", "/things", 3)?, Answer::Permitted(_)));
+    assert_eq!(told_of(&world.engine.import(&world.admin()?, &import, at(2))?), ["unchanged"; 2]);
     Ok(())
 }
 
@@ -108,11 +222,12 @@ fn request_replaces_no_token_that_the_configuration_rules_or_that_has_expired() 
     let own = TokenRecord { name: "mine".to_owned(), ..world.record(bootstrap)? };
     let as_api = TokenRecord { origin: TokenOrigin::Api, ..own.clone() };
     let revived = TokenRecord { expires: None, ..world.record(expiring)? };
-    let imported = world.import(&[own, as_api, revived], true)?;
-    let is = |at: usize, wanted: fn(&ChangeError) -> bool| matches!(imported.tokens.get(at), Some(ImportOutcome::Conflict(ImportConflict::Refused(it))) if wanted(it));
-    assert!(is(0, |error| matches!(error, ChangeError::Configured { .. })), "{imported:?}");
-    assert!(is(1, |error| matches!(error, ChangeError::Configured { .. })), "{imported:?}");
-    assert!(is(2, |error| matches!(error, ChangeError::Expired(_))), "{imported:?}");
+    for token in [own, as_api] {
+        let error = refusal(&world.import(&[token], true)?);
+        assert!(error.contains("is ruled by the configuration of the server"), "{error}");
+    }
+    let error = refusal(&world.import(&[revived], true)?);
+    assert!(error.contains("has expired and can only be deleted"), "{error}");
     // The operator may: the files are the operator's.
     let revived = TokenRecord { expires: None, ..world.record(expiring)? };
     let import = Import { tokens: vec![revived], replaces: true, ..Import::default() };

@@ -8,7 +8,7 @@ use rolegate::Secret;
 use rolegate::store::embedded::{EmbeddedStore, StoreView};
 use rolegate::store::{AfterDelete, Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
-use rolegate::token::{FormerSecret, RoleName, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{FormerSecret, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -54,7 +54,11 @@ fn records() -> Vec<TokenRecord> {
             description: Some("for \u{e4} job".to_owned()),
             dedicated_subject: Some("ci".to_owned()),
             expires: Some(expires),
-            former: Some(FormerSecret { digest: former.digest, kind: former.kind, expires }),
+            former: Some(FormerSecret {
+                digest: former.digest,
+                kind: former.kind,
+                expires: Timestamp::from_millis(3_000_000),
+            }),
             ..record(2, "reader")
         },
         TokenRecord { disabled: Some(Timestamp::EPOCH), ..record(3, "guest") },
@@ -277,6 +281,27 @@ fn file_that_is_not_whole_or_not_as_it_was_written_is_refused_and_nothing_change
     }
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(import(folder.path(), &file, &[]).0, 0);
+}
+
+#[test]
+fn former_secret_that_would_live_too_long_is_told_with_its_line_and_left_alone() {
+    let former = |at, expires| TokenRecord {
+        former: Some(FormerSecret {
+            digest: record(0, "guest").digest,
+            expires,
+            kind: SecretKind::Generated,
+        }),
+        ..record(at, "guest")
+    };
+    let tokens = [former(1, Timestamp::from_millis(4_102_444_800_000)), former(2, Timestamp::from_millis(1))];
+    let folder = tempfile::tempdir().unwrap();
+    let (code, out, _) = import(folder.path(), &exported(&tokens), &[]);
+    assert_eq!(code, 3, "{out}");
+    let told = "line 3: 100000000000001 `token 1 \u{1f511} \\\"quoted\\\"`: conflict: the former secret of the token would \
+                live on for more than 30 days from now: set the clock right if it is behind, or rotate the token where \
+                it comes from and export it again";
+    assert!(out.lines().any(|line| line == told), "{out}");
+    assert_eq!(kept(folder.path()).0, [tokens[1].clone()]);
 }
 
 #[test]
