@@ -699,6 +699,30 @@ mod serving {
     }
 
     #[test]
+    fn signal_while_the_store_is_loaded_ends_the_program_at_once() {
+        for name in ["TERM", "INT"] {
+            let mut run = configured(&["serve"]);
+            let clock = run.folder.path().join("data/clock");
+            std::fs::create_dir(run.folder.path().join("data")).unwrap();
+            assert!(Command::new("mkfifo").arg(&clock).status().unwrap().success());
+            let child = run.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            // It can be opened once the server reads there, and the server then waits for what never comes.
+            let held = std::fs::File::create(&clock).unwrap();
+            signal(&child, name);
+            let ended = child.wait_with_output().unwrap();
+            let err = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), &b""[..]), "{err}");
+            assert!(err.contains("told to stop before anything was served"), "{err}");
+            drop(held);
+            // What it had begun is in nobody's way.
+            std::fs::remove_file(&clock).unwrap();
+            run.command = Command::new(env!("CARGO_BIN_EXE_rolegate"));
+            run.command.arg("serve").current_dir(run.folder.path()).env_clear();
+            assert!(Running::start(run).get("/api/server/info", Some(TOKEN)).starts_with("HTTP/1.1 200 "));
+        }
+    }
+
+    #[test]
     fn token_is_created_once_and_kept_over_a_restart() {
         let mut first = Running::start(configured(&["serve"]));
         first.signal("TERM");

@@ -10,12 +10,12 @@ use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
 use crate::audit::file::FileAudit;
 use crate::audit::{Audit, AuditError, BestEffort, Loss};
 use crate::config::{Config, ConfigErrors, Located, Log, Origin, SampledRule};
-use crate::engine::{Engine, OpenError, ProvisionError};
-use crate::policy::Source;
+use crate::engine::{Engine, OpenError, ProvisionError, Provisioned};
+use crate::policy::{PolicySet, Source};
 use crate::server::decision_log::{DecisionLogError, DecisionLogOptions, Sampled};
 use crate::server::{
     ClockError, DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server,
-    SteadyClock, stopwatch, wall_clock,
+    SteadyClock, WentBack, stopwatch, wall_clock,
 };
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
@@ -27,6 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +81,24 @@ struct Ready {
     reloading: Reloading,
     steady: SteadyClock,
     decision_log: Option<DecisionLog>,
+    signals: Signals,
+}
+
+/// The signals that end a server.
+struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// What may take long to load.
+struct Loaded {
+    engine: Engine,
+    steady: SteadyClock,
+    went_back: Option<WentBack>,
+    decision_log: Option<DecisionLog>,
+    /// The file of an older format that was taken over.
+    kept: Option<PathBuf>,
+    provisioned: Vec<Provisioned>,
 }
 
 pub(super) fn run(arguments: &ServeArguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
@@ -111,7 +128,7 @@ fn start(
     surroundings: &Surroundings,
     console: &mut Console<'_>,
 ) -> Result<u8, Failure> {
-    let config = arguments.config.load(surroundings)?;
+    let config = Arc::new(arguments.config.load(surroundings)?);
     let log = log_to_standard_error(&config.log, console.colours).map_err(Failure::System)?;
     for warning in &config.warnings {
         if logs_json(&config) {
@@ -123,7 +140,10 @@ fn start(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::System)?;
     let code = runtime.block_on(async {
-        let ready = prepare(&config, console).await?;
+        let Some(ready) = prepare(&config, console).await? else {
+            tracing::info!("told to stop before anything was served");
+            return Ok(DONE);
+        };
         let decision_log = ready.decision_log.clone();
         let steady = ready.steady.clone();
         let looking = tokio::spawn(steady.clone().run());
@@ -141,25 +161,31 @@ fn start(
     code
 }
 
-/// Everything up to the moment at which the server could answer. The address comes before the store, so
-/// that a second server by mistake changes nothing.
-async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Failure> {
-    // First of all: without it the signal ends the program, and loading much may take long.
+/// Everything up to the moment at which the server could answer; `None` when a signal ends it before. The address comes
+/// before the store, so that a second server by mistake changes nothing.
+async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Option<Ready>, Failure> {
+    // First of all: without it the signal ends the program, or does nothing where that is the first of its container,
+    // and loading much may take long.
     let hang_up = signal(SignalKind::hangup()).map_err(Failure::System)?;
+    let mut signals = Signals::new().map_err(Failure::System)?;
     let configured = Configured::of(config);
     let sources = configured.read()?;
     let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
     let listener = listen(&config.listen).await?;
-    let store = EmbeddedStore::open(&config.data_dir.value)?;
-    let kept = store.kept().map(Path::to_owned);
     let metrics = Arc::new(Metrics::new());
-    let audit = open_audit(config, &metrics)?;
-    let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
-    let steady = open_clock(config, console)?;
-    let clock = steady.clock();
     let told = policies::summary(&policies);
-    let engine = Engine::open(Box::new(store), audit, policies, clock())?;
-    let provisioned = engine.provision(&config.provision(), clock())?;
+    let loading = tokio::task::spawn_blocking({
+        let (config, metrics) = (Arc::clone(config), Arc::clone(&metrics));
+        move || load(&config, policies, &metrics)
+    });
+    let loaded = tokio::select! {
+        biased;
+        () = signals.next() => return Ok(None),
+        loaded = loading => loaded.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?,
+    };
+    let Loaded { engine, steady, went_back, decision_log, kept, provisioned } = loaded;
+    let clock = steady.clock();
+    tell_clock(config, went_back, console);
 
     console.line(format_args!("rolegate {}", env!("CARGO_PKG_VERSION")));
     console.line(format_args!("policies   {} ({told})", names(&sources)));
@@ -180,9 +206,6 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
         console.line(format_args!("tokens     {report}"));
     }
     tell_undefined_roles(&engine.undefined_roles(clock()), console);
-    // Before the address is told: whoever reads it may send a signal at once.
-    let terminate = signal(SignalKind::terminate()).map_err(Failure::System)?;
-    let interrupt = signal(SignalKind::interrupt()).map_err(Failure::System)?;
     let engine = Arc::new(engine);
     let watched = config.watch_policies.value.then(|| configured.paths());
     let source = Box::new(Disk(configured));
@@ -212,13 +235,41 @@ async fn prepare(config: &Config, console: &mut Console<'_>) -> Result<Ready, Fa
         log.count_in(&metrics);
         server = server.with_observer(Arc::new(log));
     }
-    Ok(Ready { listener, server, reloading, steady, decision_log, terminate, interrupt })
+    Ok(Some(Ready { listener, server, reloading, steady, decision_log, signals }))
+}
+
+/// Opens everything that is on disk. The store comes first: it is locked, and whoever has it has the rest.
+fn load(config: &Config, policies: PolicySet, metrics: &Arc<Metrics>) -> Result<Loaded, Failure> {
+    let store = EmbeddedStore::open(&config.data_dir.value)?;
+    let kept = store.kept().map(Path::to_owned);
+    let audit = open_audit(config, metrics)?;
+    let decision_log = config.decision_log.as_ref().map(decision_log).transpose()?;
+    let (steady, went_back) = SteadyClock::open(&config.data_dir.value, wall_clock(), stopwatch())?;
+    let clock = steady.clock();
+    let engine = Engine::open(Box::new(store), audit, policies, clock())?;
+    let provisioned = engine.provision(&config.provision(), clock())?;
+    Ok(Loaded { engine, steady, went_back, decision_log, kept, provisioned })
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// The next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl Ready {
     /// Serves until the first signal, and on until running requests are answered or the second signal comes.
     async fn serve(self) -> u8 {
-        let Self { listener, server, mut reloading, mut terminate, mut interrupt, .. } = self;
+        let Self { listener, server, mut reloading, mut signals, .. } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             // An error is a sender that is gone, and that ends the server too.
@@ -230,8 +281,7 @@ impl Ready {
             tokio::select! {
                 () = &mut serving => return DONE,
                 () = reloading.next() => continue,
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = signals.next() => {}
             }
             match stop.take() {
                 Some(stop) => {
@@ -263,14 +313,12 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Box<dyn Audit>,
     })))
 }
 
-fn open_clock(config: &Config, console: &mut Console<'_>) -> Result<SteadyClock, ClockError> {
-    let (clock, went_back) = SteadyClock::open(&config.data_dir.value, wall_clock(), stopwatch())?;
+fn tell_clock(config: &Config, went_back: Option<WentBack>, console: &mut Console<'_>) {
     match went_back {
         Some(went_back) if logs_json(config) => tracing::warn!("{went_back}"),
         Some(went_back) => console.warning(went_back),
         None => {}
     }
-    Ok(clock)
 }
 
 fn reload_guard(config: &Config) -> ReloadGuard {
