@@ -207,7 +207,7 @@ impl Server {
     {
         let Self { engine, limits, clock, stopwatch, observers, metrics, tells_version, .. } = self;
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
-        let writer = UseWriter::start(Arc::clone(&engine));
+        let writer = UseWriter::start(Arc::clone(&engine), Arc::clone(&metrics));
         let denials = Arc::new(Semaphore::new(denials::DENIALS_WAITING_MAX));
         let guard = Guard {
             engine,

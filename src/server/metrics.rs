@@ -54,6 +54,7 @@ pub struct Metrics {
     policies: PolicyGauges,
     audit_lost: Counter,
     audit_left_out: Counter,
+    uses_lost: Counter,
 }
 
 /// How the policies are, as numbers. They are set whenever they are read.
@@ -96,13 +97,14 @@ impl Metrics {
         registry.register("policy_reloads", "Reloads of the policies by outcome", reloads.clone());
         let policies = PolicyGauges::default();
         policies.register(&mut registry);
-        let (audit_lost, audit_left_out) = (Counter::default(), Counter::default());
+        let (audit_lost, audit_left_out, uses_lost): (Counter, Counter, Counter) = Default::default();
         registry.register("audit_lost", "Entries that the audit log could not write", audit_lost.clone());
         registry.register(
             "audit_left_out",
             "Denials that the audit log tells of by their number alone",
             audit_left_out.clone(),
         );
+        registry.register("token_uses_lost", "Uses of tokens that found no room to wait", uses_lost.clone());
         Self {
             registry: Mutex::new(registry),
             allowed,
@@ -116,6 +118,7 @@ impl Metrics {
             policies,
             audit_lost,
             audit_left_out,
+            uses_lost,
         }
     }
 
@@ -170,6 +173,11 @@ impl Metrics {
     /// A denial is counted, and has no entry of its own in the audit log.
     pub(super) fn audit_left_out(&self) {
         self.audit_left_out.inc();
+    }
+
+    /// So many uses of tokens were lost since the start.
+    pub(super) fn uses_lost(&self, count: u64) {
+        self.uses_lost.inc_by(count.saturating_sub(self.uses_lost.get()));
     }
 
     /// A request was refused before any policy saw it.
@@ -324,6 +332,17 @@ mod tests {
         assert_eq!(lines(&after), before, "{after}");
         for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 6)] {
             assert!(after.contains(&format!("{{{label}}} {count}\n")), "{label}: {after}");
+        }
+    }
+
+    #[test]
+    fn lost_uses_are_counted_from_the_start_on_and_never_back() {
+        let metrics = Metrics::new();
+        let text = || metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
+        assert!(text().contains("rolegate_token_uses_lost_total 0\n"));
+        for (told, counted) in [(3, 3), (3, 3), (5, 5), (4, 5)] {
+            metrics.uses_lost(told);
+            assert!(text().contains(&format!("rolegate_token_uses_lost_total {counted}\n")));
         }
     }
 

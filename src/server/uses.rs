@@ -1,5 +1,6 @@
 //! Writes down the use of tokens now and then, and once more at the end.
 
+use super::metrics::Metrics;
 use crate::engine::Engine;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,19 +17,20 @@ const WAITING_MANY: usize = 100_000;
 /// The task that writes. It ends with [`UseWriter::finish`], or when this is dropped.
 pub(super) struct UseWriter {
     engine: Arc<Engine>,
+    metrics: Arc<Metrics>,
     task: JoinHandle<()>,
 }
 
 impl UseWriter {
-    pub(super) fn start(engine: Arc<Engine>) -> Self {
-        let task = tokio::spawn(write_for_ever(Arc::clone(&engine)));
-        Self { engine, task }
+    pub(super) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
+        let task = tokio::spawn(write_for_ever(Arc::clone(&engine), Arc::clone(&metrics)));
+        Self { engine, metrics, task }
     }
 
     /// Writes what is left.
     pub(super) async fn finish(self) {
         self.task.abort();
-        write(&self.engine).await;
+        write(&self.engine, &self.metrics).await;
     }
 }
 
@@ -38,20 +40,21 @@ impl Drop for UseWriter {
     }
 }
 
-async fn write_for_ever(engine: Arc<Engine>) {
+async fn write_for_ever(engine: Arc<Engine>, metrics: Arc<Metrics>) {
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut written = Instant::now();
     loop {
         looks.tick().await;
         if written.elapsed() >= WRITE_INTERVAL || engine.uses_waiting() >= WAITING_MANY {
-            write(&engine).await;
+            write(&engine, &metrics).await;
             written = Instant::now();
         }
     }
 }
 
-async fn write(engine: &Arc<Engine>) {
+async fn write(engine: &Arc<Engine>, metrics: &Metrics) {
+    metrics.uses_lost(engine.uses_lost());
     let engine = Arc::clone(engine);
     // A thread that panicked has written nothing more, which is told where panics are.
     if let Ok(Err(error)) = spawn_blocking(move || engine.flush_uses()).await {
@@ -94,7 +97,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn use_is_written_within_half_a_minute_and_at_the_end() {
         let engine = engine();
-        let writer = UseWriter::start(Arc::clone(&engine));
+        let writer = UseWriter::start(Arc::clone(&engine), Arc::new(Metrics::new()));
         call(&engine);
         let started = Instant::now();
         while engine.uses_waiting() > 0 {
