@@ -9,6 +9,8 @@ mod driver;
 mod faults;
 #[path = "../tests/it/crash/server.rs"]
 mod server;
+#[path = "../tests/it/strace.rs"]
+mod strace;
 
 use driver::{Driver, StoreClients};
 use faults::{Fault, FaultClient, FaultTally};

@@ -8,6 +8,8 @@ mod server;
 
 use self::driver::{Driver, StoreClients};
 use crate::process;
+#[cfg(feature = "server")]
+use crate::strace;
 
 /// Rounds of the suite; `cargo run --release --example crash -- --rounds N` runs more.
 const ROUNDS: u64 = 100;

@@ -38,6 +38,8 @@ mod sandbox;
 #[cfg(feature = "server")]
 mod server;
 mod store;
+#[cfg(feature = "server")]
+mod strace;
 #[cfg(feature = "cli")]
 mod sts;
 mod tidy;

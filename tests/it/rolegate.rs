@@ -536,6 +536,8 @@ mod serving {
     /// A server that has told its address. It is killed when the test is over.
     pub(super) struct Running {
         child: Child,
+        /// The number of its process, which is not the child itself when that is strace.
+        process: u32,
         out: BufReader<ChildStdout>,
         err: BufReader<PipeReader>,
         pub(super) address: String,
@@ -544,7 +546,7 @@ mod serving {
         pub(super) folder: tempfile::TempDir,
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test that cannot run its server fails")]
+    #[expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot run its server fails")]
     impl Running {
         pub(super) fn start(run: Run) -> Self {
             let (err, written) = std::io::pipe().unwrap();
@@ -556,8 +558,18 @@ mod serving {
             let (err, written) = std::io::pipe().unwrap();
             Self::start_logging(run, written.into(), err, |child, err| {
                 wait_for(err, logged);
-                signal(child, name);
+                signal(child.id(), name);
             })
+        }
+
+        /// A server that strace runs.
+        #[cfg(target_os = "linux")]
+        pub(super) fn start_under_strace(run: Run) -> Self {
+            let mut running = Self::start(run);
+            let strace = running.child.id();
+            let children = std::fs::read(format!("/proc/{strace}/task/{strace}/children")).unwrap();
+            running.process = String::from_utf8(children).unwrap().trim().parse().unwrap();
+            running
         }
 
         /// A server whose standard error is `written`, which is read from `err`.
@@ -568,7 +580,11 @@ mod serving {
             meanwhile: impl FnOnce(&Child, &mut BufReader<PipeReader>),
         ) -> Self {
             let Run { folder, mut command } = run;
-            let mut child = command.stdout(Stdio::piped()).stderr(written).spawn().unwrap();
+            let started = command.stdout(Stdio::piped()).stderr(written).spawn();
+            let mut child = started.unwrap_or_else(|error| {
+                let program = command.get_program().display();
+                panic!("cannot run {program}: {error}; `./check` installs what tests need")
+            });
             // It holds the end of the pipe that the server writes to.
             drop(command);
             let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -579,7 +595,7 @@ mod serving {
                 assert!(out.read_line(&mut told).unwrap() > 0, "the server did not start: {told}");
             }
             let address = told.rsplit("http://").next().unwrap().trim_end().to_owned();
-            Self { child, out, err, address, told, folder }
+            Self { process: child.id(), child, out, err, address, told, folder }
         }
 
         /// The status line and the body of an answer.
@@ -603,12 +619,7 @@ mod serving {
         }
 
         pub(super) fn signal(&self, name: &str) {
-            signal(&self.child, name);
-        }
-
-        /// The number of the process.
-        pub(super) fn process(&self) -> u32 {
-            self.child.id()
+            signal(self.process, name);
         }
 
         pub(super) fn wait_for_log(&mut self, text: &str) {
@@ -633,8 +644,8 @@ mod serving {
     }
 
     #[expect(clippy::unwrap_used, reason = "a test that cannot send a signal fails")]
-    fn signal(child: &Child, name: &str) {
-        let script = format!("kill -{name} {}", child.id());
+    fn signal(process: u32, name: &str) {
+        let script = format!("kill -{name} {process}");
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
@@ -649,7 +660,13 @@ mod serving {
 
     impl Drop for Running {
         fn drop(&mut self) {
-            let _ = self.child.kill();
+            if self.process == self.child.id() {
+                let _ = self.child.kill();
+            } else if matches!(self.child.try_wait(), Ok(None)) {
+                // strace ends after what it runs, and would leave it alone when it were killed itself.
+                let script = format!("kill -KILL {}", self.process);
+                let _ = Command::new("sh").args(["-c", &script]).status();
+            }
             let _ = self.child.wait();
         }
     }

@@ -5,6 +5,7 @@
 //! have to be: an error means that nothing happened, and all tokens can be read and authenticate all the while.
 
 use super::driver::{Outcome, scramble};
+use super::strace::Injection;
 use rolegate::CanonicalPath;
 use rolegate::audit::file::{FileAudit, verify};
 use rolegate::bootstrap::{BootstrapBlock, Provision};
@@ -109,23 +110,15 @@ impl Fault {
             Pattern::Row(count) => format!("{}..{}", self.first, self.first + count - 1),
             Pattern::Every(step) => format!("{}+{step}", self.first),
         };
-        let mut command = Command::new("strace");
-        command.args(["-f", "--seccomp-bpf", "-qqq", "-o", "/dev/null"]);
         let files: &[&str] = match self.files {
             Files::Store => &[FILE_NAME],
             Files::Audit => &[AUDIT],
             Files::Both => &[FILE_NAME, AUDIT],
         };
-        files.iter().for_each(|file| {
-            command.arg("-P").arg(folder.join(file));
-        });
-        command.arg("-e").arg(format!("trace={}", self.calls));
-        command.arg("-e").arg(format!("inject={}:error={}:when={when}", self.calls, self.error));
-        command.arg(program.get_program()).args(program.get_args());
-        program.get_envs().for_each(|(name, value)| {
-            command.env(name, value.unwrap_or_default());
-        });
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let files = files.iter().map(|file| folder.join(file)).collect();
+        let injection = Injection { calls: self.calls, error: self.error, when: Some(when), files };
+        let mut command = injection.around(program);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }

@@ -1,11 +1,13 @@
 //! `rolegate serve` while its writes fail, by strace: it answers an error, goes on, and loses nothing.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use super::Run;
 use super::serving::{Running, TOKEN};
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use crate::strace::Injection;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const POLICY: &str = "open(\"GET /health\"); authenticated(\"GET /api/server/info\");\n\
     permission(\"tokens\", [\"GET,POST /api/security/tokens\", \"DELETE /api/security/tokens/{id}\"]);\n\
@@ -14,40 +16,44 @@ const CONFIG: &str = "rolegate: {listen: '127.0.0.1:0', policies: [policy.rhai]}
     stackstate: {authentication: {servicetoken: {bootstrap: \
     {token: 4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u, roles: [admin]}}}}\n";
 const TOKENS: &str = "/api/security/tokens";
-/// So many changes have to be refused while the writes fail,
-const REFUSALS: usize = 3;
-/// of so many attempts at the most.
-const ATTEMPTS_MAX: usize = 20;
+/// So many changes are tried while the writes fail.
+const REFUSALS: usize = 5;
 
-/// Lets the writes of a server to a file fail, until it is dropped.
-struct Fault(Child);
+/// The folder of a server, whose writes fail as long as this lives. It has another name meanwhile: strace compares the
+/// name that an open file has at the time of the call, and the server itself uses names within its folder alone.
+struct Failing {
+    folder: PathBuf,
+    meanwhile: PathBuf,
+}
 
-impl Fault {
-    fn of(running: &Running, file: &str, calls: &str, error: &str) -> Self {
-        let mut child = Command::new("strace")
-            .args(["-f", "-p", &running.process().to_string(), "-o", "/dev/null"])
-            .arg("-P")
-            .arg(running.folder.path().join(file))
-            .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}")])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("strace is missing: install it (`apt install strace`), or run `./check`, which does");
-        let mut told = String::new();
-        let mut err = BufReader::new(child.stderr.take().unwrap());
-        while !told.contains("attached") {
-            let is_told = err.read_line(&mut told).unwrap() > 0;
-            assert!(
-                is_told,
-                "strace may not look at the server: run as root, or allow it (ptrace_scope): {told}"
-            );
-        }
-        Self(child)
+impl Failing {
+    /// The run under strace, which makes these calls fail.
+    fn prepare(mut run: Run, file: &str, calls: &str, error: &str) -> Run {
+        let folder = run.folder.path().canonicalize().unwrap();
+        let mut program = Command::new("env");
+        // The server has an empty environment; strace is found by that of the test.
+        program.arg("-i").arg(run.command.get_program()).args(run.command.get_args());
+        let injection = Injection { calls, error, when: None, files: vec![Self::name(&folder).join(file)] };
+        run.command = injection.around(&program);
+        run.command.current_dir(folder);
+        run
     }
 
-    fn end(mut self) {
-        let script = format!("kill -TERM {}", self.0.id());
-        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
-        self.0.wait().unwrap();
+    fn begin(folder: &Path) -> Self {
+        let folder = folder.canonicalize().unwrap();
+        let meanwhile = Self::name(&folder);
+        fs::rename(&folder, &meanwhile).unwrap();
+        Self { folder, meanwhile }
+    }
+
+    fn name(folder: &Path) -> PathBuf {
+        folder.with_extension("failing")
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let _ = fs::rename(&self.meanwhile, &self.folder);
     }
 }
 
@@ -77,35 +83,19 @@ impl Running {
 fn goes_on(file: &str, calls: &str, error: &str, logged: &str) {
     let run =
         Run::new(&["serve", "-c", "config.yaml"]).file("config.yaml", CONFIG).file("policy.rhai", POLICY);
-    let mut running = Running::start(run);
+    let mut running = Running::start_under_strace(Failing::prepare(run, file, calls, error));
     let (status, first) = running.create("before");
     let first = first.unwrap();
     assert_eq!(status, "200");
 
-    let fault = Fault::of(&running, file, calls, error);
-    let (mut kept, mut refused) = (vec!["before".to_owned()], 0);
-    for number in 0..ATTEMPTS_MAX {
-        let name = format!("meanwhile {number}");
-        match running.create(&name) {
-            (status, None) => {
-                assert_eq!(status, "500");
-                running.wait_for_log(logged);
-                refused += 1;
-            }
-            // On a busy machine a thread may write before strace stops it. What was acknowledged counts all the same.
-            (status, Some(_)) => {
-                assert_eq!(status, "200");
-                kept.push(name);
-            }
-        }
-        assert_eq!(running.names(), kept);
+    let failing = Failing::begin(running.folder.path());
+    for number in 0..REFUSALS {
+        assert_eq!(running.create(&format!("meanwhile {number}")), ("500".to_owned(), None));
+        running.wait_for_log(logged);
+        assert_eq!(running.names(), ["before"]);
         assert!(running.lets_in(&first) && running.lets_in(TOKEN), "tokens authenticate all the while");
-        if refused == REFUSALS {
-            break;
-        }
     }
-    assert_eq!(refused, REFUSALS, "of {ATTEMPTS_MAX} attempts, so many were to fail");
-    fault.end();
+    drop(failing);
 
     let (status, second) = running.create("after");
     assert_eq!(status, "200");
@@ -114,8 +104,7 @@ fn goes_on(file: &str, calls: &str, error: &str, logged: &str) {
     let (_, _, log) = running.end();
     assert!([TOKEN, &first].iter().all(|secret| !log.contains(*secret)), "{log}");
     let running = Running::start(running.again(&["serve", "-c", "config.yaml"]));
-    kept.push("after".to_owned());
-    assert_eq!(running.names(), kept);
+    assert_eq!(running.names(), ["before", "after"]);
     assert!(running.lets_in(&first) && running.lets_in(&second.unwrap()));
 }
 
