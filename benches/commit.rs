@@ -2,12 +2,22 @@
 //! through the HTTP server, with the embedded store and the audit log on disk. Every creation is durable in both before
 //! it counts.
 //!
-//! `cargo bench --bench commit`; with `-- --only engine` or `-- --only http` for one of both.
+//! A disk that syncs in next to no time leaves little to share: then the processors are what limits. So the same is
+//! measured once more with every sync held up, as a disk of a common cloud does. `strace` does both that and the counting
+//! of syncs; where it is not installed, only this disk is measured.
+//!
+//! `cargo bench --bench commit`; with `-- --only engine` or `-- --only http` for one of both, `-- --rounds N` for other
+//! than 15 rounds.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 #[path = "http/client.rs"]
 mod client;
+#[path = "commit/measured.rs"]
+mod measured;
+#[path = "commit/traced.rs"]
+mod traced;
 
+use measured::{Round, Run, Runs, median};
 use rolegate::CanonicalPath;
 use rolegate::audit::file::{FileAudit, verify};
 use rolegate::bootstrap::{BootstrapBlock, Provision};
@@ -36,10 +46,8 @@ const CREATORS: usize = 64;
 /// One creator and all of them are measured in turn, this many times; the medians are compared.
 const ROUNDS: usize = 15;
 const ROUND: Duration = Duration::from_secs(1);
-/// How much faster all creators have to be than one.
+/// How much faster all creators have to be than one, where a sync takes as long as on a disk of a common cloud.
 const LIMIT: f64 = 10.0;
-/// What a sync takes at least on a disk that keeps its promise. Below it, the processors are what limits.
-const SYNC_MS: f64 = 0.5;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -55,52 +63,54 @@ fn main() -> Outcome<()> {
         // `cargo test --benches` only wants to know that this starts.
         return Ok(());
     }
-    let only = arguments.iter().position(|argument| argument == "--only").map(|at| arguments.get(at + 1));
-    let wanted = |part| only.flatten().is_none_or(|only| only == part);
-    if wanted("engine") {
-        let world = World::new()?;
-        compare("engine", |creators| world.by_engine(creators))?;
-        world.check()?;
-    }
-    if wanted("http") {
-        let world = World::new()?;
-        let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let address = world.serve(&servers)?;
-        compare("http", |creators| clients.block_on(by_http(address, creators)))?;
-        drop(servers);
-        world.check()?;
+    let value = |name| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let rounds = value("--rounds").map_or(Ok(ROUNDS), str::parse)?.max(1);
+    let parts =
+        ["engine", "http"].into_iter().filter(|part| value("--only").is_none_or(|only| only == *part));
+    for part in parts {
+        if let Some(out) = value(traced::WINDOWS) {
+            return measure(part, rounds, |_| Ok(()))?.write_windows(Path::new(out));
+        }
+        measured::heading(part, CREATORS, rounds)?;
+        let plain = measure(part, rounds, |round| round.print("this disk"))?;
+        let counted = traced::run(part, rounds.min(3), Duration::ZERO)?;
+        let slow = traced::run(part, rounds.min(7), traced::SYNC_OF_A_CLOUD_DISK)?;
+        plain.print_medians("this disk", counted.as_ref(), None)?;
+        match slow {
+            Some(slow) => slow.runs.print_medians("slow disk", Some(&slow), Some(LIMIT))?,
+            None => writeln!(stdout(), "slow disk: not measured, since there is no `strace` here")?,
+        }
     }
     Ok(())
 }
 
-/// Measures one creator and all of them in turn, and prints the medians. The ratio is that of each round, since what a
-/// sync takes differs much from one second to the next: where it takes next to nothing, there is little to share.
-fn compare(part: &str, measure: impl Fn(usize) -> Outcome<f64>) -> Outcome<()> {
-    let (mut ones, mut alls, mut ratios, mut syncs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
-        let (sync, one, all) = (sync_ms()?, measure(1)?, measure(CREATORS)?);
-        let ratio = all / one;
-        writeln!(
-            stdout(),
-            "{part} round {round}/{ROUNDS}: sync {sync:5.2} ms  1 creator {one:6.0}/s  \
-             {CREATORS} creators {all:6.0}/s  ratio {ratio:5.1}"
-        )?;
-        syncs.push(sync);
-        ones.push(one);
-        alls.push(all);
-        ratios.push(ratio);
+/// Measures one creator and all of them in turn.
+fn measure(part: &str, rounds: usize, each: impl Fn(&Round) -> Outcome<()>) -> Outcome<Runs> {
+    let world = World::new()?;
+    let mut runs = Runs::default();
+    let mut take = |create: &dyn Fn(usize) -> Outcome<()>| -> Outcome<()> {
+        for _ in 0..rounds {
+            let sync_ms = sync_ms()?;
+            let run = |creators| Run::of(creators, || world.engine.token_count(), || create(creators));
+            let round = Round { sync_ms, one: run(1)?, all: run(CREATORS)? };
+            each(&round)?;
+            runs.0.push(round);
+        }
+        Ok(())
+    };
+    if part == "engine" {
+        take(&|creators| world.by_engine(creators))?;
+    } else {
+        let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let clients = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let address = world.serve(&servers)?;
+        take(&|creators| clients.block_on(by_http(address, creators)))?;
     }
-    let [sync, one, all, ratio] = [syncs, ones, alls, ratios].map(median);
-    writeln!(stdout(), "\ntokens created by {part}, medians of {ROUNDS} rounds")?;
-    writeln!(stdout(), "  1 sync     {sync:6.2} ms")?;
-    writeln!(stdout(), "  1 creator  {one:6.0}/s")?;
-    writeln!(stdout(), " {CREATORS} creators {all:6.0}/s")?;
-    writeln!(
-        stdout(),
-        "ratio        {ratio:6.1}    (limit {LIMIT}, where a sync takes {SYNC_MS} ms or more)\n"
-    )?;
-    Ok(())
+    world.check()?;
+    Ok(runs)
 }
 
 impl World {
@@ -129,32 +139,25 @@ impl World {
         }
     }
 
-    /// Tokens created a second by so many threads.
-    fn by_engine(&self, creators: usize) -> Outcome<f64> {
+    /// Creates tokens for a round by so many threads.
+    fn by_engine(&self, creators: usize) -> Outcome<()> {
         let permit = self.permit()?;
         let new = NewToken {
             name: "ci".to_owned(),
             roles: vec![RoleName::parse("stackstate-guest")?],
             ..NewToken::default()
         };
-        let started = Instant::now();
-        let end = started + ROUND;
-        let create = || -> Outcome<u32> {
-            let mut created = 0;
+        let end = Instant::now() + ROUND;
+        let create = || -> Outcome<()> {
             while Instant::now() < end {
                 self.engine.create(&permit, new.clone(), now())?;
-                created += 1;
             }
-            Ok(created)
+            Ok(())
         };
-        let created = thread::scope(|scope| {
+        thread::scope(|scope| {
             let creators: Vec<_> = (0..creators).map(|_| scope.spawn(create)).collect();
-            creators
-                .into_iter()
-                .map(|creator| creator.join().map_err(|_| "a creator panicked")?)
-                .sum::<Outcome<u32>>()
-        })?;
-        Ok(f64::from(created) / started.elapsed().as_secs_f64())
+            creators.into_iter().try_for_each(|creator| creator.join().map_err(|_| "a creator panicked")?)
+        })
     }
 
     fn serve(&self, runtime: &Runtime) -> Outcome<SocketAddr> {
@@ -181,15 +184,16 @@ impl World {
     }
 }
 
-/// Tokens created a second over so many connections.
-async fn by_http(address: SocketAddr, creators: usize) -> Outcome<f64> {
+/// Creates tokens for a round over so many connections.
+async fn by_http(address: SocketAddr, creators: usize) -> Outcome<()> {
     const BODY: &str = r#"{"name":"ci","roles":["stackstate-guest"]}"#;
     let request = format!(
         "POST /api/security/tokens HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {ADMIN}\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    client::rate(address, creators, &request, ROUND).await
+    client::rate(address, creators, &request, ROUND).await?;
+    Ok(())
 }
 
 /// What the disk takes for the least that a durable entry needs.
@@ -206,9 +210,4 @@ fn sync_ms() -> Outcome<f64> {
 
 fn now() -> Timestamp {
     Timestamp::from(SystemTime::now())
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }

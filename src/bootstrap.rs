@@ -251,7 +251,7 @@ impl<S: Fn(&TokenDigest) -> Result<bool, StoreError>> Planner<'_, S> {
             return Ok(());
         }
         let record = TokenRecord {
-            id: TokenId::generate()?,
+            id: TokenId::generate_at(self.now)?,
             digest: wanted.digest,
             kind: wanted.kind,
             origin: wanted.origin,

@@ -261,10 +261,10 @@ impl Engine {
         let names = if new.unique { Names::Unique } else { Names::MayRepeat };
         for _ in 0..ID_DRAWS_MAX {
             let secret = Secret::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
-            let id = TokenId::generate().map_err(|error| ChangeError::Generate(error.to_string()))?;
+            let id = TokenId::generate_at(now).map_err(|error| ChangeError::Generate(error.to_string()))?;
             let record = new.clone().into_record(id, &secret, now);
             check_new(&record, &self.policies(), now)?;
-            self.refuse_beyond(permit, &record)?;
+            self.refuse_beyond(permit, &record, now)?;
             match self.commit(&Step::Create(record.clone()), names, by)? {
                 Changed::Done => return Ok(CreatedToken { record, secret }),
                 Changed::NameTaken => return Err(ChangeError::NameTaken { name: record.name }),

@@ -67,7 +67,7 @@ impl Engine {
             refuse_configured(before)?;
             refuse_expired(before, now)?;
             if !permit.is_of(before) {
-                self.refuse_beyond(permit, before)?;
+                self.refuse_beyond(permit, before, now)?;
             }
             let end = now.saturating_add(grace);
             let former = (!grace.is_zero()).then(|| FormerSecret {
@@ -113,7 +113,7 @@ impl Engine {
                 return Ok(before.clone());
             }
             if is_enabled {
-                self.refuse_beyond(permit, before)?;
+                self.refuse_beyond(permit, before, now)?;
             }
             Ok(TokenRecord { disabled: (!is_enabled).then_some(now), updated: now, ..before.clone() })
         });
@@ -146,11 +146,11 @@ impl Engine {
             }
             check_new(&after, &self.policies(), now)?;
             if !permit.is_of(before) {
-                self.refuse_beyond(permit, before)?;
+                self.refuse_beyond(permit, before, now)?;
             }
             // A condition can ask for a name.
             if !permit.is_of(before) || after.name != before.name || after.roles != before.roles {
-                self.refuse_beyond(permit, &after)?;
+                self.refuse_beyond(permit, &after, now)?;
             }
             Ok(TokenRecord { updated: now, ..after })
         });

@@ -6,6 +6,7 @@ use super::{Engine, Permit};
 use crate::decision::PolicyVersion;
 use crate::policy::PolicySet;
 use crate::policy::within::{Excess, WithinError};
+use crate::time::Timestamp;
 use crate::token::{RoleName, TokenRecord};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -49,10 +50,14 @@ type Outcome = Result<Option<BeyondReach>, WithinError>;
 
 impl Engine {
     /// Refuses to create, or to change, a token that reaches further than the token of the request.
-    pub(super) fn refuse_beyond(&self, permit: &Permit, record: &TokenRecord) -> Result<(), ChangeError> {
-        let principal = permit.principal().ok_or(ChangeError::Anonymous)?;
+    pub(super) fn refuse_beyond(
+        &self,
+        permit: &Permit,
+        record: &TokenRecord,
+        now: Timestamp,
+    ) -> Result<(), ChangeError> {
         // Its roles may have become fewer since the request was permitted.
-        let granter = self.store.get(principal.id)?.ok_or(ChangeError::Revoked)?.roles;
+        let granter = self.holder(permit, now).ok_or(ChangeError::Revoked)?.roles;
         let policies = self.policies();
         if policies.holds_permission(&granter, GRANT_ANY_ROLE) == Some(true) {
             return Ok(());

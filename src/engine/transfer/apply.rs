@@ -200,11 +200,11 @@ impl<'a> Importing<'a> {
         let Some(permit) = self.permit else { return Ok(()) };
         refuse_unknown_role(token, &self.engine.policies())?;
         refuse_configured(token)?;
-        self.engine.refuse_beyond(permit, token)?;
+        self.engine.refuse_beyond(permit, token, self.now)?;
         if let Some(kept) = kept {
             refuse_configured(kept)?;
             refuse_expired(kept, self.now)?;
-            self.engine.refuse_beyond(permit, kept)?;
+            self.engine.refuse_beyond(permit, kept, self.now)?;
         }
         Ok(())
     }
