@@ -108,8 +108,23 @@ impl<T, A> Batches<T, A> {
         !std::mem::replace(&mut line.is_led, true)
     }
 
+    /// Lets others come to the line who lack nothing but a processor for it, as those do who were woken together. A batch
+    /// costs little more for each of them, and with nobody there this takes no time.
+    fn let_others_in(&self) {
+        let mut before = 1;
+        loop {
+            thread::yield_now();
+            let waiting = self.line.lock().waiting.len();
+            if waiting <= before || waiting >= self.max {
+                return;
+            }
+            before = waiting;
+        }
+    }
+
     /// Acts on the front of the line, where this thread's own thing stands, and hands the lead on.
     fn lead(&self, act: impl FnOnce(&[&T]) -> Vec<A>) {
+        self.let_others_in();
         let batch = {
             let mut line = self.line.lock();
             let count = line.waiting.len().min(self.max);
