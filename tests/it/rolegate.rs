@@ -725,7 +725,7 @@ mod serving {
             let child = run.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             // It can be opened once the server reads there, and the server then waits for what never comes.
             let held = std::fs::File::create(&clock).unwrap();
-            signal(&child, name);
+            signal(child.id(), name);
             let ended = child.wait_with_output().unwrap();
             let err = String::from_utf8(ended.stderr).unwrap();
             assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), &b""[..]), "{err}");
