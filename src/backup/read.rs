@@ -1,7 +1,7 @@
 //! Reading the file, line by line. Only one that is whole, and as it was written, is read to its end.
 
 use super::line::{TokenLine, hex};
-use super::{FORMAT, VERSION};
+use super::{FORMAT, TOKENS_MAX, VERSION};
 use crate::token::{TokenDigest, TokenRecord};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,9 +10,8 @@ use std::io::{self, BufRead, Read as _};
 
 /// The longest line. That of a token of the largest kind has a fifth of it.
 const LINE_MAX_BYTES: usize = 64 * 1024;
-/// The most tokens of a file, and the most spent digests.
-const TOKENS_MAX: u64 = 20_000_000;
-const SPENT_MAX: u64 = 1_000_000;
+/// How many entries are given away together when a file is read again.
+const PART_ENTRIES: usize = 5_000;
 
 /// What a line holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +27,22 @@ pub(crate) struct Counts {
     pub(crate) spent: u64,
 }
 
+/// A file that was read to its end and is whole.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    counts: Counts,
+    limits: Limits,
+    /// The sum of all lines up to the end of each part.
+    sums: Vec<[u8; 32]>,
+}
+
+/// How much a file may have, and how much of it is given away together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) tokens: u64,
+    pub(super) part: usize,
+}
+
 /// Why a file is not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackupError {
@@ -40,6 +55,8 @@ pub(crate) enum BackupError {
          it with the version that wrote it"
     )]
     Newer { found: u64 },
+    #[error("line 1: the export has version {found}, which no version of rolegate writes: it was altered")]
+    NoVersion { found: u64 },
     #[error(
         "line {line}: the file ends before its last line, which starts with `{{\"end\":`: it was cut short"
     )]
@@ -48,6 +65,11 @@ pub(crate) enum BackupError {
         "line {line}: the sum of the lines before is another one: the file was altered after it was written"
     )]
     Altered { line: u64 },
+    #[error(
+        "line {line}: from here on, the file is not what it was when it was checked, since somebody changed it meanwhile: \
+         no more of it is imported"
+    )]
+    Changed { line: u64 },
     #[error("whoever was given its entries wants no more of them")]
     Stopped,
     #[error(transparent)]
@@ -85,6 +107,7 @@ struct Lines<R> {
     text: Vec<u8>,
     sum: Sha256,
     counts: Counts,
+    limits: Limits,
 }
 
 /// Reads a file and gives each entry to `each`, with the number of its line.
@@ -93,18 +116,87 @@ struct Lines<R> {
 /// When the file is none, is not whole, or was altered; and the first error of `each`.
 pub(crate) fn read(
     from: impl BufRead,
+    each: impl FnMut(u64, Entry) -> Result<(), BackupError>,
+) -> Result<Whole, BackupError> {
+    read_within(Limits { tokens: TOKENS_MAX, part: PART_ENTRIES }, from, each)
+}
+
+/// The same within other limits.
+pub(super) fn read_within(
+    limits: Limits,
+    from: impl BufRead,
     mut each: impl FnMut(u64, Entry) -> Result<(), BackupError>,
-) -> Result<Counts, BackupError> {
-    let (text, sum) = (Vec::new(), Sha256::new());
-    let mut lines = Lines { from, line: 0, text, sum, counts: Counts::default() };
+) -> Result<Whole, BackupError> {
+    let (mut lines, mut sums) = (Lines::new(from, limits), Vec::new());
     lines.head()?;
+    let mut left = limits.part;
     while let Some(entry) = lines.next()? {
         each(lines.line, entry)?;
+        left -= 1;
+        if left == 0 {
+            sums.push(lines.sum());
+            left = limits.part;
+        }
     }
-    Ok(lines.counts)
+    sums.push(lines.sum());
+    Ok(Whole { counts: lines.counts, limits, sums })
+}
+
+/// Reads a file again that was whole, and gives its entries to `each` in parts, with the numbers of their lines. A part is
+/// given away when its lines, and all before, are those of the file that was whole.
+///
+/// # Errors
+/// When the file is another one by now; and the first error of `each`.
+pub(crate) fn read_again(
+    from: impl BufRead,
+    whole: &Whole,
+    mut each: impl FnMut(Vec<(u64, Entry)>) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    let mut lines = Lines::new(from, whole.limits);
+    let mut start = 1;
+    let changed = |line| {
+        move |error| match error {
+            BackupError::Io(error) => BackupError::Io(error),
+            _ => BackupError::Changed { line },
+        }
+    };
+    lines.head().map_err(changed(start))?;
+    start = 2;
+    for sum in &whole.sums {
+        let mut part = Vec::new();
+        while part.len() < whole.limits.part {
+            let Some(entry) = lines.next().map_err(changed(start))? else { break };
+            part.push((lines.line, entry));
+        }
+        if lines.sum() != *sum {
+            return Err(BackupError::Changed { line: start });
+        }
+        start = lines.line + 1;
+        if !part.is_empty() {
+            each(part)?;
+        }
+    }
+    Ok(())
+}
+
+impl Whole {
+    /// How much it holds.
+    pub(crate) const fn counts(&self) -> Counts {
+        self.counts
+    }
 }
 
 impl<R: BufRead> Lines<R> {
+    fn new(from: R, limits: Limits) -> Self {
+        let (text, sum, counts) = (Vec::new(), Sha256::new(), Counts::default());
+        Self { from, line: 0, text, sum, counts, limits }
+    }
+
+    /// The sum of the lines up to here, but the last one of the file.
+    fn sum(&self) -> [u8; 32] {
+        self.sum.clone().finalize().into()
+    }
+
     fn head(&mut self) -> Result<(), BackupError> {
         if !self.read_line().map_err(|error| if error.is_io() { error } else { BackupError::Foreign })? {
             return Err(BackupError::Foreign);
@@ -116,6 +208,7 @@ impl<R: BufRead> Lines<R> {
                 self.sum.update(&self.text);
                 Ok(())
             }
+            Head { version: found, .. } if found < VERSION => Err(BackupError::NoVersion { found }),
             Head { version: found, .. } => Err(BackupError::Newer { found }),
         }
     }
@@ -128,8 +221,8 @@ impl<R: BufRead> Lines<R> {
         let entry = match line {
             Line { token: Some(token), spent: None, end: None } if self.counts.spent == 0 => {
                 self.counts.tokens += 1;
-                if self.counts.tokens > TOKENS_MAX {
-                    return Err(self.wrong(format!("there are more than {TOKENS_MAX} tokens")));
+                if self.counts.tokens > self.limits.tokens {
+                    return Err(self.wrong(format!("there are more than {} tokens", self.limits.tokens)));
                 }
                 let record = token.to_record();
                 let what = |field| format!("`{field}` is not what a token may have there");
@@ -137,9 +230,6 @@ impl<R: BufRead> Lines<R> {
             }
             Line { token: None, spent: Some(digest), end: None } => {
                 self.counts.spent += 1;
-                if self.counts.spent > SPENT_MAX {
-                    return Err(self.wrong(format!("there are more than {SPENT_MAX} spent digests")));
-                }
                 let digest = TokenDigest::from_hex(&digest);
                 Entry::Spent(digest.ok_or_else(|| self.wrong("`spent` is no digest".to_owned()))?)
             }
@@ -155,7 +245,7 @@ impl<R: BufRead> Lines<R> {
 
     fn end(&mut self, end: &End) -> Result<(), BackupError> {
         let counts = Counts { tokens: end.tokens, spent: end.spent };
-        if counts != self.counts || end.sha256 != hex(&self.sum.clone().finalize()) {
+        if counts != self.counts || end.sha256 != hex(&self.sum()) {
             return Err(BackupError::Altered { line: self.line });
         }
         if self.read_line()? {

@@ -2,7 +2,7 @@
 
 use super::line::{TokenLine, hex};
 use super::read::Counts;
-use super::{FORMAT, VERSION};
+use super::{FORMAT, TOKENS_MAX, VERSION};
 use crate::time::Timestamp;
 use crate::token::TokenDigest;
 use serde::Serialize;
@@ -14,6 +14,16 @@ pub(crate) struct Writer {
     lines: String,
     sum: Sha256,
     counts: Counts,
+    tokens_max: u64,
+}
+
+/// There are more tokens than a file may have.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there are more than {limit} tokens, and an export has no more: stop the server and copy its data folder instead"
+)]
+pub(crate) struct TooManyTokens {
+    limit: u64,
 }
 
 #[derive(Serialize)]
@@ -48,15 +58,28 @@ struct Sum {
 impl Writer {
     /// Begins a file.
     pub(crate) fn start(now: Timestamp) -> Self {
-        let mut writer = Self { lines: String::new(), sum: Sha256::new(), counts: Counts::default() };
+        Self::with_limit(TOKENS_MAX, now)
+    }
+
+    /// The same with another limit to the number of tokens.
+    pub(super) fn with_limit(tokens_max: u64, now: Timestamp) -> Self {
+        let (lines, sum, counts) = (String::new(), Sha256::new(), Counts::default());
+        let mut writer = Self { lines, sum, counts, tokens_max };
         writer.line(&Head { format: FORMAT, version: VERSION, exported: now.to_string() });
         writer
     }
 
     /// Adds a token. All of them come before the spent digests.
-    pub(crate) fn token(&mut self, token: &TokenLine) {
+    ///
+    /// # Errors
+    /// When there are more of them than a file may have.
+    pub(crate) fn token(&mut self, token: &TokenLine) -> Result<(), TooManyTokens> {
+        if self.counts.tokens >= self.tokens_max {
+            return Err(TooManyTokens { limit: self.tokens_max });
+        }
         self.counts.tokens += 1;
         self.line(&Token { token });
+        Ok(())
     }
 
     /// Adds a spent digest.

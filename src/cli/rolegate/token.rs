@@ -11,7 +11,7 @@ use super::console::Console;
 use super::policies::LoadError;
 use super::settings::Surroundings;
 use crate::audit::AuditError;
-use crate::backup::BackupError;
+use crate::backup::{BackupError, TooManyTokens};
 use crate::cli::files::Unreadable;
 use crate::config::ConfigErrors;
 use crate::engine::{ChangeError, OpenError};
@@ -108,6 +108,8 @@ pub(super) enum Failure {
     Open(#[from] OpenError),
     #[error("{path}: {error}", path = path.display())]
     Backup { path: PathBuf, error: BackupError },
+    #[error(transparent)]
+    TooMany(#[from] TooManyTokens),
     #[error("cannot write `{path}`: {cause}", path = path.display())]
     Write { path: PathBuf, cause: io::Error },
     #[error("the import stopped: {0}; what was imported before stays, and can be imported again")]

@@ -103,7 +103,7 @@ fn export(
     let mut writer = Writer::start(wall_clock()());
     loop {
         let part = source.next()?;
-        part.tokens.iter().for_each(|token| writer.token(token));
+        part.tokens.iter().try_for_each(|token| writer.token(token))?;
         part.spent.iter().for_each(|digest| writer.spent(digest));
         if part.is_last {
             writer.finish();

@@ -13,7 +13,6 @@ use super::server::ServerArguments;
 use super::{Failure, WRONG_USAGE};
 use crate::backup::Entry;
 use crate::engine::Import;
-use crate::token::TokenDigest;
 use check::Checked;
 use clap::Args;
 use input::Input;
@@ -93,29 +92,38 @@ fn import(
             Target::store(&config, policies, arguments.dry_run)?
         }
     };
-    for digests in checked.spent().chunks(target.batch()) {
-        let batch = Batch {
-            import: Import { spent: digests.to_vec(), ..Import::default() },
-            subjects: digests.iter().map(|digest| Subject::Digest(digest.fingerprint())).collect(),
-        };
-        send(&target, batch, arguments, report, console)?;
+    // First what must not come back, so that it does not either when the import ends early.
+    if checked.whole().counts().spent > 0 {
+        input.parts(checked.whole(), |part| {
+            let mut batch = Batch::default();
+            for (_, entry) in part {
+                let Entry::Spent(digest) = entry else { continue };
+                batch.subjects.push(Subject::Digest(digest.fingerprint()));
+                batch.import.spent.push(digest);
+                if batch.subjects.len() == target.batch() {
+                    send(&target, std::mem::take(&mut batch), arguments, report, console)?;
+                }
+            }
+            send(&target, batch, arguments, report, console)
+        })?;
     }
-    let mut batch = Batch::default();
-    input.entries(|line, entry| {
-        let Entry::Token(token) = entry else { return Ok(()) };
-        let subject = Subject::Token { line, id: token.id, name: token.name.clone() };
-        if token.digests().any(|digest| checked.is_spent(&digest)) {
-            report.deleted(&subject, console);
-            return Ok(());
+    input.parts(checked.whole(), |part| {
+        let mut batch = Batch::default();
+        for (line, entry) in part {
+            let Entry::Token(token) = entry else { continue };
+            let subject = Subject::Token { line, id: token.id, name: token.name.clone() };
+            if token.digests().any(|digest| checked.is_spent(&digest)) {
+                report.deleted(&subject, console);
+                continue;
+            }
+            batch.subjects.push(subject);
+            batch.import.tokens.push(*token);
+            if batch.subjects.len() == target.batch() {
+                send(&target, std::mem::take(&mut batch), arguments, report, console)?;
+            }
         }
-        batch.subjects.push(subject);
-        batch.import.tokens.push(*token);
-        if batch.subjects.len() < target.batch() {
-            return Ok(());
-        }
-        send(&target, std::mem::take(&mut batch), arguments, report, console)
-    })?;
-    send(&target, batch, arguments, report, console)
+        send(&target, batch, arguments, report, console)
+    })
 }
 
 fn send(
@@ -136,11 +144,4 @@ fn send(
     }
     report.progress(console);
     Ok(())
-}
-
-impl Checked {
-    /// Whether the file itself tells that a token with this digest was deleted.
-    fn is_spent(&self, digest: &TokenDigest) -> bool {
-        self.spent().binary_search_by(|spent| spent.as_bytes().cmp(digest.as_bytes())).is_ok()
-    }
 }

@@ -4,7 +4,7 @@ use super::super::super::console::Console;
 use super::super::super::policies::counted;
 use super::super::Failure;
 use super::input::Input;
-use crate::backup::{BackupError, Entry};
+use crate::backup::{BackupError, Entry, Whole};
 use crate::policy::PolicySet;
 use crate::token::{RoleName, TokenDigest};
 use std::collections::{BTreeMap, HashSet};
@@ -15,10 +15,10 @@ const ROLES_TOLD_MAX: usize = 10;
 const ROLES_MAX: usize = 100_000;
 
 /// A file that is whole, and in which nothing stands twice.
-#[derive(Default)]
 pub(super) struct Checked {
-    /// In order.
-    spent: Vec<TokenDigest>,
+    whole: Whole,
+    /// Those of its spent digests that tokens of it have. Of the others there may be any number.
+    spent: HashSet<TokenDigest>,
     roles: BTreeMap<RoleName, usize>,
 }
 
@@ -27,8 +27,8 @@ impl Checked {
     pub(super) fn of(input: &mut Input) -> Result<Self, Failure> {
         let path = input.path().to_owned();
         let (mut ids, mut digests) = (HashSet::new(), HashSet::new());
-        let mut checked = Self::default();
-        input.entries(|line, entry| {
+        let (mut spent, mut roles) = (HashSet::new(), BTreeMap::new());
+        let whole = input.entries(|line, entry| {
             let twice = |what: String| {
                 let error = BackupError::Line { line, what };
                 Err(Failure::Backup { path: path.clone(), error })
@@ -44,20 +44,27 @@ impl Checked {
                             token.id
                         ));
                     }
-                    token.roles.into_iter().for_each(|role| checked.count(role));
+                    token.roles.into_iter().for_each(|role| count(&mut roles, role));
                 }
-                Entry::Spent(digest) => checked.spent.push(digest),
+                // They come after the tokens.
+                Entry::Spent(digest) if digests.contains(&half(&digest)) => {
+                    spent.insert(digest);
+                }
+                Entry::Spent(_) => {}
             }
             Ok(())
         })?;
-        checked.spent.sort_unstable_by_key(|digest| *digest.as_bytes());
-        checked.spent.dedup();
-        Ok(checked)
+        Ok(Self { whole, spent, roles })
     }
 
-    /// The digests that the file has as spent, in order.
-    pub(super) fn spent(&self) -> &[TokenDigest] {
-        &self.spent
+    /// What the file was when it was checked.
+    pub(super) const fn whole(&self) -> &Whole {
+        &self.whole
+    }
+
+    /// Whether the file itself tells that a token with this digest was deleted.
+    pub(super) fn is_spent(&self, digest: &TokenDigest) -> bool {
+        self.spent.contains(digest)
     }
 
     /// Warns of roles that permit nothing.
@@ -74,11 +81,11 @@ impl Checked {
             console.warning(format_args!("and so are {} more roles", undefined.len() - ROLES_TOLD_MAX));
         }
     }
+}
 
-    fn count(&mut self, role: RoleName) {
-        if self.roles.len() < ROLES_MAX || self.roles.contains_key(&role) {
-            *self.roles.entry(role).or_default() += 1;
-        }
+fn count(roles: &mut BTreeMap<RoleName, usize>, role: RoleName) {
+    if roles.len() < ROLES_MAX || roles.contains_key(&role) {
+        *roles.entry(role).or_default() += 1;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is imported, which is read twice: a file as it is, and what can be read but once by way of a copy.
 
 use super::super::Failure;
-use crate::backup::{BackupError, Entry, read};
+use crate::backup::{BackupError, Entry, Whole, read, read_again};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -58,18 +58,45 @@ impl Input {
     /// Reads all of it.
     pub(super) fn entries(
         &mut self,
-        each: impl FnMut(u64, Entry) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        mut each: impl FnMut(u64, Entry) -> Result<(), Failure>,
+    ) -> Result<Whole, Failure> {
         let folder = std::env::temp_dir();
+        let each = |failed: &mut Option<Failure>, line, entry| hold(failed, each(line, entry));
         match self.stream.take() {
             Some(from) => {
                 let copying = Copying { from, to: &self.file, left: COPY_MAX_BYTES, folder: &folder };
-                entries(&self.path, BufReader::new(copying), each)
+                self.handing_on(BufReader::new(copying), each)
             }
-            None => {
-                (&self.file).rewind().map_err(|error| failure(&self.path, error.into()))?;
-                entries(&self.path, BufReader::new(&self.file), each)
-            }
+            None => self.handing_on(BufReader::new(self.again()?), each),
+        }
+    }
+
+    /// Reads all of it again, in parts, each of which is as it was.
+    pub(super) fn parts(
+        &self,
+        whole: &Whole,
+        mut each: impl FnMut(Vec<(u64, Entry)>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut failed = None;
+        let read = read_again(BufReader::new(self.again()?), whole, |part| hold(&mut failed, each(part)));
+        failed.map_or_else(|| read.map_err(|error| failure(&self.path, error)), Err)
+    }
+
+    fn again(&self) -> Result<&File, Failure> {
+        (&self.file).rewind().map_err(|error| failure(&self.path, error.into()))?;
+        Ok(&self.file)
+    }
+
+    fn handing_on(
+        &self,
+        from: impl BufRead,
+        mut each: impl FnMut(&mut Option<Failure>, u64, Entry) -> Result<(), BackupError>,
+    ) -> Result<Whole, Failure> {
+        let mut failed = None;
+        let whole = read(from, |line, entry| each(&mut failed, line, entry));
+        match failed {
+            Some(failure) => Err(failure),
+            None => whole.map_err(|error| failure(&self.path, error)),
         }
     }
 
@@ -101,22 +128,12 @@ fn failure(path: &Path, error: BackupError) -> Failure {
     Failure::Backup { path: path.to_owned(), error }
 }
 
-fn entries(
-    path: &Path,
-    from: impl BufRead,
-    mut each: impl FnMut(u64, Entry) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut failed = None;
-    let counts = read(from, |line, entry| {
-        each(line, entry).map_err(|failure| {
-            failed = Some(failure);
-            BackupError::Stopped
-        })
-    });
-    match (failed, counts) {
-        (Some(failure), _) => Err(failure),
-        (None, counts) => counts.map(drop).map_err(|error| failure(path, error)),
-    }
+/// Keeps what ends a reading from outside.
+fn hold(failed: &mut Option<Failure>, done: Result<(), Failure>) -> Result<(), BackupError> {
+    done.map_err(|failure| {
+        *failed = Some(failure);
+        BackupError::Stopped
+    })
 }
 
 /// A file for this program alone, which goes with it however that ends: its name is taken away at once.
