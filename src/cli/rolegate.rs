@@ -21,7 +21,7 @@ use clap_complete::Shell;
 use console::{Console, Output};
 use policy::PolicyCommand;
 use serve::ServeArguments;
-use settings::{ConfigArguments, Surroundings};
+use settings::{ConfigArguments, OutputArguments, Surroundings};
 use std::ffi::OsString;
 use std::io;
 use store::StoreCommand;
@@ -96,9 +96,8 @@ enum ConfigCommand {
 struct Looking {
     #[command(flatten)]
     config: ConfigArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -165,7 +164,7 @@ fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Co
         policies::load(&config, |_| {})?;
         Ok(config)
     });
-    if looking.output == Format::Json {
+    if looking.output.format == Format::Json {
         let verdict = show::verdict(checked.as_ref().map_err(policy::errors_json));
         console.print(&verdict);
         return if checked.is_ok() { DONE } else { FAILED };
@@ -186,7 +185,7 @@ fn show_config(looking: &Looking, surroundings: &Surroundings, console: &mut Con
     match looking.config.load(surroundings) {
         Ok(config) => {
             config.warnings.iter().for_each(|warning| console.warning(warning));
-            console.print(&match looking.output {
+            console.print(&match looking.output.format {
                 Format::Text => show::yaml(&config.settings),
                 Format::Json => show::json(&config.settings),
             });
@@ -194,7 +193,7 @@ fn show_config(looking: &Looking, surroundings: &Surroundings, console: &mut Con
         }
         Err(errors) => {
             let failure = policy::Failure::from(errors);
-            if looking.output == Format::Json {
+            if looking.output.format == Format::Json {
                 console.print(&show::verdict(Err(policy::errors_json(&failure))));
                 return FAILED;
             }

@@ -10,7 +10,7 @@ use rolegate::request::{Credential, Request};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{Names, Store as _};
 use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{RoleName, Secret, TokenId, TokenRecord};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -39,19 +39,8 @@ fn engine(roles: &[&str], more_rules: usize) -> Result<Engine, Box<dyn Error>> {
     let store = MemoryStore::new();
     let _ = store.insert(
         &TokenRecord {
-            id: TokenId::new(TokenId::MIN).ok_or("no id")?,
-            digest: secret.digest(),
-            kind,
-            origin: TokenOrigin::Api,
-            name: "t".to_owned(),
-            description: None,
             roles: roles.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?,
-            dedicated_subject: None,
-            disabled: None,
-            former: None,
-            created: Timestamp::EPOCH,
-            updated: Timestamp::EPOCH,
-            expires: None,
+            ..crate::store::bare(TokenId::LEAST, secret.digest(), kind)
         },
         Names::MayRepeat,
     )?;

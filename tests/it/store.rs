@@ -10,23 +10,37 @@ use rolegate::store::{AfterDelete, Insertion, Names, Spending, Store, StoreError
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 
+/// A token by the interface that has what every token has, and nothing else.
+pub(crate) fn bare(id: TokenId, digest: TokenDigest, kind: SecretKind) -> TokenRecord {
+    TokenRecord {
+        id,
+        digest,
+        kind,
+        origin: TokenOrigin::Api,
+        name: "bare".to_owned(),
+        description: None,
+        roles: Vec::new(),
+        dedicated_subject: None,
+        created: Timestamp::EPOCH,
+        updated: Timestamp::EPOCH,
+        expires: None,
+        disabled: None,
+        former: None,
+    }
+}
+
 /// A token whose id and digest are made of small numbers, so that tests can make them collide.
 #[expect(clippy::unwrap_used, reason = "the numbers are in range")]
 pub(crate) fn token(id: u64, digest: u8) -> TokenRecord {
+    let digest = TokenDigest::from_bytes([digest; 32]);
     TokenRecord {
-        id: TokenId::new(TokenId::MIN + id).unwrap(),
-        digest: TokenDigest::from_bytes([digest; 32]),
-        kind: SecretKind::Generated,
-        origin: TokenOrigin::Api,
         name: format!("token {id} \u{1f511}"),
         description: id.is_multiple_of(2).then(|| "with \"quotes\"\nand a line".into()),
         roles: vec![RoleName::parse("admin").unwrap(), RoleName::parse("ci:x/y@z").unwrap()],
-        dedicated_subject: None,
-        disabled: None,
-        former: None,
         created: Timestamp::from_millis(1_000),
         updated: Timestamp::from_millis(2_000),
         expires: Some(Timestamp::from_millis(i64::MAX)),
+        ..bare(TokenId::new(TokenId::MIN + id).unwrap(), digest, SecretKind::Generated)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::policy::diff::DiffError;
 use crate::policy::matrix::MatrixError;
 use crate::policy::{Limits, Location, PolicyErrors, PolicySet, Problem, RoleBindings, Source};
 use crate::token::RoleName;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,8 +60,18 @@ pub(super) enum PolicyCommand {
     /// Run the cases that lie beside policies: those of NAME.rhai are in NAME_test.yaml
     ///
     /// Cases are run against the policies that they name, without the configuration.
-    #[command(after_help = POLICY_EXIT_CODES)]
+    #[command(after_help = POLICY_EXIT_CODES, mut_arg("paths", |paths| paths.help(test::PATHS_HELP)))]
     Test(test::Arguments),
+}
+
+/// Which policies a command is about.
+#[derive(Debug, Args)]
+struct PolicyArguments {
+    /// Policy files, and folders of them
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    config: FileArguments,
 }
 
 /// Why a command about configuration or policies cannot answer.

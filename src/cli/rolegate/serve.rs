@@ -195,13 +195,7 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
     if let Some(log) = &config.decision_log {
         console.line(format_args!("decisions  {}", log.file.value.display()));
     }
-    if let Some(log) = &decision_log {
-        for name in log.unknown_samples(&engine.policies()) {
-            let name = name.escape_debug();
-            console
-                .line(format_args!("decisions  `{name}` is sampled, and no policy has a rule of this name"));
-        }
-    }
+    tell_unknown_samples(decision_log.as_ref(), &engine.policies(), console);
     for report in provisioned {
         console.line(format_args!("tokens     {report}"));
     }
@@ -311,6 +305,13 @@ fn open_audit(config: &Config, metrics: &Arc<Metrics>) -> Result<Box<dyn Audit>,
             tracing::warn!(count, "the audit log is written again, and says how many are lost");
         }
     })))
+}
+
+fn tell_unknown_samples(log: Option<&DecisionLog>, policies: &PolicySet, console: &mut Console<'_>) {
+    for name in log.map(|log| log.unknown_samples(policies)).unwrap_or_default() {
+        let name = name.escape_debug();
+        console.line(format_args!("decisions  `{name}` is sampled, and no policy has a rule of this name"));
+    }
 }
 
 fn tell_clock(config: &Config, went_back: Option<WentBack>, console: &mut Console<'_>) {

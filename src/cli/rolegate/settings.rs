@@ -1,6 +1,6 @@
 //! The configuration of a command: its arguments, the environment, and the files they name.
 
-use super::places;
+use super::{Format, places};
 use crate::config::{
     Config, ConfigErrors, FILES_VARIABLE, Flag, Input, VariableError, Variables, load, read,
 };
@@ -30,6 +30,14 @@ pub(super) struct FileArguments {
     /// ROLEGATE_CONFIG are read, or else config/rolegate.yaml and config/authentication.yaml
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
+}
+
+/// How a command prints its answer.
+#[derive(Debug, Args)]
+pub(super) struct OutputArguments {
+    /// How to print
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "text")]
+    pub(super) format: Format,
 }
 
 /// What the process was started with.

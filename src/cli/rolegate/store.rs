@@ -3,7 +3,7 @@
 mod report;
 
 use super::console::Console;
-use super::settings::{FileArguments, Surroundings};
+use super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::{DONE, FAILED, Format};
 use crate::config::ConfigErrors;
 use crate::store::StoreError;
@@ -46,9 +46,8 @@ pub(super) struct CheckArguments {
     /// The folder of the store; without it, that of the configuration
     #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 #[derive(Debug, Args)]
@@ -76,7 +75,7 @@ pub(super) fn run(command: &StoreCommand, surroundings: &Surroundings, console: 
     };
     match done {
         Ok(code) => code,
-        Err(failure) => failure.tell(arguments.output, console),
+        Err(failure) => failure.tell(arguments.output.format, console),
     }
 }
 
@@ -111,12 +110,12 @@ fn run_repair(
     } else if arguments.yes {
         // What is lost is told before anything is done, and so also when the rest fails.
         let told = Told { file: file.clone(), findings: &findings, outcome: None };
-        if arguments.store.output == Format::Text {
+        if arguments.store.output.format == Format::Text {
             console.print(&report::text(&told));
         }
         let kept = repair.make()?;
         let outcome = format!("repaired; the damaged file is kept as {}", kept.display());
-        if arguments.store.output == Format::Text {
+        if arguments.store.output.format == Format::Text {
             console.line(outcome);
         } else {
             console.print(&report::json(&Told { outcome: Some(outcome), ..told }));
@@ -138,7 +137,7 @@ impl CheckArguments {
     }
 
     fn tell(&self, console: &mut Console<'_>, told: &Told<'_>) {
-        console.print(&match self.output {
+        console.print(&match self.output.format {
             Format::Text => report::text(told),
             Format::Json => report::json(told),
         });

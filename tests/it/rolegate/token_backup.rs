@@ -4,6 +4,7 @@ mod files;
 
 use super::Run;
 use super::serving::{Running, TOKEN, configured};
+use crate::store::bare;
 use rolegate::Secret;
 use rolegate::store::embedded::{EmbeddedStore, StoreView};
 use rolegate::store::{AfterDelete, Insertion, Names, Store as _};
@@ -28,19 +29,11 @@ type Kept = (Vec<TokenRecord>, Vec<TokenDigest>);
 fn record(at: u64, role: &str) -> TokenRecord {
     let (secret, kind) = Secret::parse(Secret::generate().unwrap().expose()).unwrap();
     TokenRecord {
-        id: TokenId::new(TokenId::MIN + at).unwrap(),
-        digest: secret.digest(),
-        kind,
-        origin: TokenOrigin::Api,
         name: format!("token {at} \u{1f511} \"quoted\""),
-        description: None,
         roles: vec![RoleName::parse(role).unwrap()],
-        dedicated_subject: None,
         created: Timestamp::from_millis(1_000_000 - i64::try_from(at).unwrap_or(0)),
         updated: Timestamp::from_millis(2_000_000),
-        expires: None,
-        disabled: None,
-        former: None,
+        ..bare(TokenId::new(TokenId::MIN + at).unwrap(), secret.digest(), kind)
     }
 }
 

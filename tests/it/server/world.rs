@@ -10,7 +10,7 @@ use rolegate::server::{Limits, Observe, Server};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
-use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenRecord};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -247,19 +247,12 @@ pub(super) fn add_digest(
     let id = TokenId::generate().unwrap();
     let created = Timestamp::from_millis(BEGINNING.as_millis() - DAY_MS);
     let record = TokenRecord {
-        id,
-        digest,
-        kind,
-        origin: TokenOrigin::Api,
         name: format!("token of {role}"),
-        description: None,
         roles: vec![RoleName::parse(role).unwrap()],
-        dedicated_subject: None,
-        disabled: None,
-        former: None,
         created,
         updated: created,
         expires,
+        ..crate::store::bare(id, digest, kind)
     };
     assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
     id

@@ -1,7 +1,7 @@
 //! `audit verify`: whether an audit log is whole, over all of its files.
 
 use super::super::console::{Console, Mood};
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use crate::audit::file::{FileReport, Inspection, LastEntry, VerifyError, inspect};
 use crate::config::ConfigErrors;
@@ -20,9 +20,8 @@ pub(in super::super) struct Arguments {
     last: Option<LastEntry>,
     #[command(flatten)]
     config: FileArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Why nothing can be said of the log.
@@ -46,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
             return FAILED;
         }
     };
-    match arguments.output {
+    match arguments.output.format {
         Format::Json => console.print(&format!("{:#}\n", report(&inspection))),
         Format::Text => tell(&inspection, console),
     }

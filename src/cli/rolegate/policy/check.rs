@@ -5,29 +5,24 @@ mod openapi;
 
 use super::super::console::Console;
 use super::super::policies::{self, LoadError, Named, counted};
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::{Failure, errors_json, problem_json};
+use super::{Failure, PolicyArguments, errors_json, problem_json};
 use crate::policy::warn::{Examined, Warning, WarningCode};
 use crate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// Policy files, and folders of them
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
     #[command(flatten)]
-    config: FileArguments,
+    policies: PolicyArguments,
     #[command(flatten)]
     levels: Levels,
     #[command(flatten)]
     openapi: openapi::OpenApiArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Which warnings count, and how much.
@@ -65,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     });
     let (sources, examined, compared) = match checked {
         Ok(checked) => checked,
-        Err(failure) if arguments.output == Format::Json => {
+        Err(failure) if arguments.output.format == Format::Json => {
             let errors = errors_json(&failure);
             console.print(&format!("{:#}\n", json!({ "valid": false, "errors": errors, "warnings": [] })));
             return FAILED;
@@ -75,7 +70,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     let levels = &arguments.levels;
     let unfinished = compared.iter().flat_map(|compared| &compared.comparison.unfinished);
     let warnings = levels.told(examined.warnings.iter().chain(unfinished));
-    if arguments.output == Format::Json {
+    if arguments.output.format == Format::Json {
         let mut answer = examined_json(&sources, &examined, &warnings);
         if let (Some(compared), Some(fields)) = (&compared, answer.as_object_mut()) {
             fields.insert("openapi".to_owned(), compared.json(levels));
@@ -94,10 +89,11 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
 
 /// The policies at the paths on their own, or those of the configuration, with everything there is to say.
 fn examine(arguments: &Arguments, surroundings: &Surroundings) -> Result<(Vec<Source>, Examined), Failure> {
-    if arguments.paths.is_empty() {
-        return Ok(policies::examine(&arguments.config.load(surroundings)?)?);
+    let PolicyArguments { paths, config } = &arguments.policies;
+    if paths.is_empty() {
+        return Ok(policies::examine(&config.load(surroundings)?)?);
     }
-    let named: Vec<Named> = arguments.paths.iter().map(|path| Named::by_argument(path)).collect();
+    let named: Vec<Named> = paths.iter().map(|path| Named::by_argument(path)).collect();
     let sources = policies::sources(&named)?;
     let examined = PolicySet::examine(&sources, &RoleBindings::default(), None, &ScriptLimits::default());
     Ok((sources, examined.map_err(LoadError::from)?))

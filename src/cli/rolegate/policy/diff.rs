@@ -2,7 +2,7 @@
 
 use super::super::console::{Console, Mood};
 use super::super::policies::{self, LoadError, Named, counted};
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, Format};
 use super::{Failure, errors_json};
 use crate::decision::RuleId;
@@ -43,9 +43,8 @@ pub(in super::super) struct Arguments {
     new: PathBuf,
     #[command(flatten)]
     config: FileArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Both policy sets, old and new.
@@ -60,7 +59,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     let (both, diff) = match compared {
         Ok(compared) => compared,
         Err(failure) => {
-            if arguments.output == Format::Json {
+            if arguments.output.format == Format::Json {
                 console.print(&format!("{:#}\n", json!({ "errors": errors_json(&failure) })));
             } else {
                 failure.tell(console);
@@ -68,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
             return NOT_COMPARED;
         }
     };
-    match arguments.output {
+    match arguments.output.format {
         Format::Json => console.print(&format!("{:#}\n", diff_json(&both, &diff))),
         Format::Text => print(console, &both, &diff),
     }

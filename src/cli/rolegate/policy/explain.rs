@@ -5,7 +5,7 @@ mod json;
 mod replay;
 
 use super::super::console::{Console, Mood};
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use super::{errors_json, load};
 use crate::policy::explain::Explanation;
@@ -80,9 +80,8 @@ pub(in super::super) struct Arguments {
     policies: Vec<PathBuf>,
     #[command(flatten)]
     config: FileArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Why a request cannot be explained.
@@ -121,7 +120,7 @@ struct Known {
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     match explain(arguments, surroundings, console) {
         Ok(()) => DONE,
-        Err(failure) => tell(&failure, arguments.output, console),
+        Err(failure) => tell(&failure, arguments.output.format, console),
     }
 }
 
@@ -162,13 +161,13 @@ fn explain(
         }
         Ok(request) => request,
         Err(reason) => {
-            tell_refusal(arguments.output, (method, target), &reason, console);
+            tell_refusal(arguments.output.format, (method, target), &reason, console);
             return Ok(());
         }
     };
     let (sources, policies) = load(&arguments.policies, &arguments.config, surroundings)?;
     let known = arguments.known(surroundings, now)?;
-    show(arguments.output, &known, &request, now, (&sources, &policies), console);
+    show(arguments.output.format, &known, &request, now, (&sources, &policies), console);
     Ok(())
 }
 

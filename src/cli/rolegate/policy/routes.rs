@@ -4,9 +4,9 @@ mod html;
 
 use super::super::console::Console;
 use super::super::policies;
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::Surroundings;
 use super::super::{DONE, FAILED};
-use super::{Failure, errors_json, load};
+use super::{Failure, PolicyArguments, errors_json, load};
 use crate::decision::RuleId;
 use crate::policy::matrix::{Cell, CellKind, Matrix, MatrixRow};
 use crate::policy::{PolicySet, Source, Subject};
@@ -15,15 +15,11 @@ use crate::token::RoleName;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// Policy files, and folders of them
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
     #[command(flatten)]
-    config: FileArguments,
+    policies: PolicyArguments,
     /// Only this role; give several for several
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
@@ -67,7 +63,7 @@ fn made(
     arguments: &Arguments,
     surroundings: &Surroundings,
 ) -> Result<(Vec<Source>, PolicySet, Matrix), Failure> {
-    let (sources, policies) = load(&arguments.paths, &arguments.config, surroundings)?;
+    let (sources, policies) = load(&arguments.policies.paths, &arguments.policies.config, surroundings)?;
     let roles = arguments.roles.iter().map(|name| super::known_role(&policies, name));
     let roles = roles.collect::<Result<Vec<RoleName>, Failure>>()?;
     let under = arguments.under.as_str();

@@ -8,21 +8,20 @@ mod watching;
 mod whole_file;
 
 use super::super::console::Console;
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
-use super::Failure;
+use super::{Failure, PolicyArguments};
 use crate::policy::cases::coverage::Percent;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use suite::{Outcome, Suite, Wanted};
 
+pub(super) const PATHS_HELP: &str = "Policy files, files of cases, and folders of them";
+
 #[derive(Debug, Args)]
 pub(in super::super) struct Arguments {
-    /// Policy files, files of cases, and folders of them
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
     #[command(flatten)]
-    config: FileArguments,
+    policies: PolicyArguments,
     /// Tell how much of the policies the cases exercise, and what they leave out
     #[arg(long)]
     coverage: bool,
@@ -38,9 +37,8 @@ pub(in super::super) struct Arguments {
     /// Explain the answers of so many failing cases of each file
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     explain: usize,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
@@ -58,7 +56,7 @@ fn run_suite(suite: Result<&Suite, &Failure>, arguments: &Arguments, console: &m
     let is_written = arguments.junit.as_ref().is_none_or(|file| {
         arguments.write_junit(file, outcome.as_ref().map_err(|failure| *failure), console)
     });
-    let is_success = match (&outcome, arguments.output) {
+    let is_success = match (&outcome, arguments.output.format) {
         (Ok(outcome), Format::Text) => text::print(outcome, arguments, console),
         (Ok(outcome), Format::Json) => json::print(outcome, arguments, console),
         (Err(failure), Format::Text) => {
@@ -75,7 +73,7 @@ fn run_suite(suite: Result<&Suite, &Failure>, arguments: &Arguments, console: &m
 
 impl Arguments {
     fn read(&self, surroundings: &Surroundings) -> Result<Suite, Failure> {
-        Suite::read(&self.paths, &self.config, surroundings)
+        Suite::read(&self.policies.paths, &self.policies.config, surroundings)
     }
 
     /// Writes the results for CI systems, also when nothing ran: a report of an earlier run would be taken for

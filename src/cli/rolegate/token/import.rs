@@ -5,10 +5,10 @@ mod input;
 mod report;
 mod target;
 
+use super::super::DONE;
 use super::super::console::Console;
 use super::super::policies::{Configured, LoadError};
-use super::super::settings::{FileArguments, Surroundings};
-use super::super::{DONE, Format};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::server::ServerArguments;
 use super::{Failure, WRONG_USAGE};
 use crate::backup::Entry;
@@ -46,9 +46,8 @@ pub(in super::super) struct Arguments {
     /// Replace tokens that are here otherwise by those of the file
     #[arg(long)]
     replace: bool,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 /// Tokens that are imported together, with where they come from.
@@ -63,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
         console.error("standard input cannot hold both the token and what is imported");
         return WRONG_USAGE;
     }
-    let mut report = Report::new(arguments.dry_run, arguments.output);
+    let mut report = Report::new(arguments.dry_run, arguments.output.format);
     let imported = import(arguments, surroundings, &mut report, console);
     console.progress("");
     let failed = imported.err().map(|failure| failure.tell(console));

@@ -8,7 +8,7 @@ mod walk;
 mod words;
 
 use super::super::console::Console;
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use super::server::ServerArguments;
 use super::{Failure, WRONG_USAGE};
@@ -50,9 +50,8 @@ pub(in super::super) struct Arguments {
     /// Tell also what looks like a token and is none, since its checksum is wrong
     #[arg(long)]
     all: bool,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
@@ -73,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
     walk::search(&arguments.paths, arguments.chosen, |event| collection.take(event, console));
     collection.complete();
     console.progress("");
-    match arguments.output {
+    match arguments.output.format {
         Format::Text => report::print(&collection, console),
         Format::Json => console.print(&format!("{:#}\n", report::json(&collection))),
     }

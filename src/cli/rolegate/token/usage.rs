@@ -2,7 +2,7 @@
 
 use super::super::console::Console;
 use super::super::policies::{Configured, LoadError};
-use super::super::settings::{FileArguments, Surroundings};
+use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use super::server::ServerArguments;
 use super::{Failure, WRONG_USAGE};
@@ -25,9 +25,8 @@ pub(in super::super) struct Arguments {
     config: FileArguments,
     #[command(flatten)]
     server: ServerArguments,
-    /// How to print
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
@@ -44,7 +43,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: &Surroundings, console: &
         }
         Err(failure) => return failure.tell(console),
     };
-    match arguments.output {
+    match arguments.output.format {
         Format::Text => print(&report, console),
         Format::Json => match serde_json::to_value(&report) {
             Ok(json) => console.print(&format!("{json:#}\n")),

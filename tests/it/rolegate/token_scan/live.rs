@@ -6,7 +6,7 @@ use super::{fingerprint, generated, scan};
 use rolegate::store::embedded::EmbeddedStore;
 use rolegate::store::{Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
-use rolegate::token::{FormerSecret, RoleName, Secret, TokenId, TokenOrigin, TokenRecord};
+use rolegate::token::{FormerSecret, RoleName, Secret, TokenId, TokenRecord};
 use std::fmt::Write as _;
 
 const CONFIG: &str = "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policy.rhai]\n  data_dir: data\n";
@@ -19,19 +19,9 @@ const IN_2000: Timestamp = Timestamp::from_millis(946_684_800_000);
 fn record(at: u64, secret: &str) -> TokenRecord {
     let (secret, kind) = Secret::parse(secret).unwrap();
     TokenRecord {
-        id: TokenId::new(TokenId::MIN + at).unwrap_or(TokenId::LEAST),
-        digest: secret.digest(),
-        kind,
-        origin: TokenOrigin::Api,
         name: format!("token {at}"),
-        description: None,
         roles: RoleName::parse("reader").into_iter().collect(),
-        dedicated_subject: None,
-        created: Timestamp::EPOCH,
-        updated: Timestamp::EPOCH,
-        expires: None,
-        disabled: None,
-        former: None,
+        ..crate::store::bare(TokenId::new(TokenId::MIN + at).unwrap_or(TokenId::LEAST), secret.digest(), kind)
     }
 }
 

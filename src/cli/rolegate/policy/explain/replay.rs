@@ -38,7 +38,7 @@ pub(super) fn replay(
     let past = look_up(id, log, console)?;
     let (sources, policies) = load(&arguments.policies, &arguments.config, surroundings)?;
     let replay = Replay::of(past, &policies);
-    if arguments.output == Format::Json {
+    if arguments.output.format == Format::Json {
         console.print(&format!("{:#}\n", replay.json()));
         return Ok(());
     }

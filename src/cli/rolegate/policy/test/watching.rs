@@ -46,7 +46,7 @@ fn run_until_told(
         let mut watched = Watched::default();
         loop {
             let suite = watched.read(arguments, surroundings)?;
-            if arguments.output == Format::Text {
+            if arguments.output.format == Format::Text {
                 console.line(format_args!("---- {}", clock()));
             }
             super::run_suite(suite.as_ref(), arguments, console);
@@ -77,8 +77,12 @@ impl Watched {
     ) -> io::Result<Result<Suite, super::Failure>> {
         loop {
             let suite = arguments.read(surroundings);
-            let places =
-                suite::places(&arguments.paths, &arguments.config, surroundings, suite.as_ref().ok());
+            let places = suite::places(
+                &arguments.policies.paths,
+                &arguments.policies.config,
+                surroundings,
+                suite.as_ref().ok(),
+            );
             if places == self.places {
                 return Ok(suite);
             }
