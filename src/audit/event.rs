@@ -165,7 +165,10 @@ impl<'a> AuditEvent<'a> {
         if before.digest != after.digest {
             return (Self::TokenRotated { before, after }, Change::Rotate);
         }
+        let switched = TokenRecord { disabled: after.disabled, updated: after.updated, ..before.clone() };
         match (before.disabled, after.disabled) {
+            // Their entries do not show what else changes, as an import may have it.
+            _ if switched != *after => (Self::TokenUpdated { before, after }, Change::Update),
             (None, Some(_)) => (Self::TokenDisabled(after), Change::Disable),
             (Some(_), None) => (Self::TokenEnabled(after), Change::Enable),
             (None, None) | (Some(_), Some(_)) => (Self::TokenUpdated { before, after }, Change::Update),

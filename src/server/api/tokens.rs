@@ -6,6 +6,7 @@ mod list;
 mod shown;
 
 pub(super) use change::create;
+pub(super) use list::shown as without_end;
 
 use super::super::reply::{self, Failure, Reply};
 use super::usage::UsageReport;

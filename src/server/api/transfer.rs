@@ -1,13 +1,13 @@
 //! `/api/rolegate/tokens/export` and `/api/rolegate/tokens/import`: tokens by their digests, in parts.
 
 use super::super::reply::{self, Failure, Reply};
-use super::tokens::refused;
+use super::tokens::{refused, without_end};
 use super::{Api, Sent, only_get};
 use crate::backup::{TokenLine, hex};
 use crate::engine::{
     ChangeError, ExportPage, ExportPosition, Import, ImportOutcome, Imported, Permit, TRANSFER_MAX,
 };
-use crate::request::query_parameter;
+use crate::request::{query_parameter, query_parameters};
 use crate::store::page::{Key, Position};
 use crate::time::Timestamp;
 use crate::token::{TokenDigest, TokenId};
@@ -53,6 +53,7 @@ struct Outcome {
 /// A part of the tokens.
 pub(super) fn export(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, Failure> {
     only_get(permit)?;
+    refuse_unknown(sent, &["cursor", "limit"])?;
     let from = match parameter(sent, "cursor")? {
         None => ExportPosition::START,
         Some(text) => position(&text)
@@ -89,6 +90,8 @@ pub(super) fn import(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, F
     if permit.method() != Method::POST {
         return Err(Failure::method_not_allowed("POST"));
     }
+    // A dry run that is misspelt must not be a real one.
+    refuse_unknown(sent, &["dryRun", "replace"])?;
     let import =
         Import { is_dry_run: flag(sent, "dryRun")?, replaces: flag(sent, "replace")?, ..read(&sent.body)? };
     match api.engine.import(permit, &import, api.now()) {
@@ -115,6 +118,14 @@ fn failed(what: &str) -> Failure {
 
 /// Nothing of the body is repeated: somebody may have sent a secret.
 fn read(body: &[u8]) -> Result<Import, Failure> {
+    match body.trim_ascii_start().first() {
+        None => return Err(Failure::bad_request("the request has no body, but it takes a JSON object")),
+        // Values without their names are JSON, too, and would be taken by their order.
+        Some(b'[') => {
+            return Err(Failure::bad_request("the request body is an array, but it takes a JSON object"));
+        }
+        Some(_) => {}
+    }
     let asked: Asked = serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let what = if error.is_data() { "is no part of an export" } else { "is not JSON" };
@@ -142,6 +153,18 @@ fn read(body: &[u8]) -> Result<Import, Failure> {
 
 fn parameter(sent: &Sent, name: &str) -> Result<Option<String>, Failure> {
     query_parameter(&sent.query, name).map_err(|error| Failure::bad_request(format!("`{name}`: {error}")))
+}
+
+fn refuse_unknown(sent: &Sent, known: &[&str]) -> Result<(), Failure> {
+    for parameter in query_parameters(&sent.query) {
+        let (key, _) = parameter.map_err(|error| Failure::bad_request(error.to_string()))?;
+        if !known.contains(&key.as_ref()) {
+            let (key, known) = (without_end(&key), known.join("`, `"));
+            let message = format!("the query parameter `{key}` is unknown; this route knows `{known}`");
+            return Err(Failure::bad_request(message));
+        }
+    }
+    Ok(())
 }
 
 fn flag(sent: &Sent, name: &str) -> Result<bool, Failure> {

@@ -137,6 +137,22 @@ fn what_stands_twice_in_an_import_is_told_by_a_dry_run_as_it_is_imported() -> Ou
 }
 
 #[test]
+fn token_that_is_enabled_with_other_roles_is_audited_as_before_and_after() -> Outcome {
+    let world = World::start()?;
+    let token = TokenRecord { disabled: Some(at(1)), ..new(1, "reader")? };
+    world.import(std::slice::from_ref(&token), false)?;
+    let enabled = TokenRecord { disabled: None, updated: at(2), ..token };
+    let admin =
+        TokenRecord { disabled: Some(at(2)), roles: vec![RoleName::parse("admin")?], ..enabled.clone() };
+    for (token, event) in [(enabled, "audit token_enabled"), (admin, "audit token_updated")] {
+        world.journal.take();
+        assert_eq!(told(&world.import(&[token], true)?), ["replaced"]);
+        assert_eq!(world.journal.take(), ["audit tokens_imported", event, "store update"]);
+    }
+    Ok(())
+}
+
+#[test]
 fn each_spent_digest_has_an_entry_before_it_is_spent() -> Outcome {
     let world = World::start()?;
     let spent = vec![Secret::generate()?.digest(), Secret::generate()?.digest()];

@@ -118,6 +118,11 @@ fn requests_that_are_none_are_refused_and_not_repeated() {
         assert!(!response.body.contains("svctok"), "{}", response.body);
         response.body
     };
+    assert!(told("").contains("the request has no body, but it takes a JSON object"));
+    assert!(told(" [[],[]]").contains("the request body is an array, but it takes a JSON object"));
+    for twice in ["{\"tokens\":[],\"tokens\":[]}", "{\"version\":1,\"tokens\":[]}", "{\"tokens\":null}"] {
+        assert!(told(twice).contains("is no part of an export, at line 1"));
+    }
     assert!(told("{\"tokens\":[svctok-x]}").contains("is not JSON, at line 1, column 12"));
     assert!(told("{\"tokens\":[{\"svctok-x\":1}]}").contains("is no part of an export"));
     assert!(told("{\"spent\":[\"svctok-x\"]}").contains("`spent[0]` is not what it may be"));
@@ -133,6 +138,33 @@ fn requests_that_are_none_are_refused_and_not_repeated() {
         assert_eq!(it.world.get(&format!("{EXPORT}{query}"), Some(&it.keeper)).status, 400, "{query}");
     }
     assert_eq!(it.world.get(&format!("{EXPORT}?limit=1000"), Some(&it.keeper)).status, 200);
+}
+
+#[test]
+fn parameter_that_is_misspelt_is_refused_and_nothing_is_imported() {
+    let it = installation();
+    let (tokens, _) = it.export(TRANSFER_MAX);
+    let mut guest = tokens.iter().find(|token| token["id"] == it.guest.id.get()).unwrap().clone();
+    guest["name"] = json!("renamed");
+    let told = |query: &str| it.import(query, &json!({ "tokens": [guest] }));
+    for query in ["?replace=true&dryrun=true", "?replace=true&dry_run=true", "?Replace=true", "?x"] {
+        let response = told(query);
+        assert_eq!(response.status, 400, "{query}");
+        assert!(
+            response.body.contains("is unknown; this route knows `dryRun`, `replace`"),
+            "{}",
+            response.body
+        );
+    }
+    assert_eq!(it.export(TRANSFER_MAX).0, tokens);
+    assert_eq!(told("?replace=true&dryRun=false").status, 200);
+    let response = it.world.get(&format!("{EXPORT}?limt=1"), Some(&it.keeper));
+    assert_eq!(response.status, 400);
+    assert!(
+        response.body.contains("`limt` is unknown; this route knows `cursor`, `limit`"),
+        "{}",
+        response.body
+    );
 }
 
 #[test]

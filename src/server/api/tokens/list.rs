@@ -172,7 +172,7 @@ impl Asked {
 }
 
 /// What an error repeats of a text.
-fn shown(text: &str) -> String {
+pub(in super::super) fn shown(text: &str) -> String {
     text.chars().take(TEXT_SHOWN_CHARS).collect()
 }
 
