@@ -41,6 +41,8 @@ struct Journal(Arc<Mutex<State>>);
 struct State {
     events: Vec<String>,
     audit_fails: bool,
+    /// So many entries are written before the log fails.
+    audit_room: Option<usize>,
     store_fails: bool,
     /// What the store says has failed, and was made.
     store_lies: bool,
@@ -68,6 +70,9 @@ impl Audit for WatchedAudit {
     fn record(&self, entry: &AuditEntry<'_>) -> Result<(), AuditError> {
         if self.0.0.lock().audit_fails {
             return Err(AuditError::Other("the disk is full".into()));
+        }
+        if let Some(room) = &mut self.0.0.lock().audit_room {
+            *room = room.checked_sub(1).ok_or_else(|| AuditError::Other("the disk is full".into()))?;
         }
         self.0.note(format!("audit {}", entry.event.name()));
         self.1.record(entry)

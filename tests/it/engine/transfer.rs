@@ -204,6 +204,24 @@ fn import_that_cannot_be_audited_changes_nothing() -> Outcome {
 }
 
 #[test]
+fn import_of_which_some_entries_cannot_be_written_changes_nothing() -> Outcome {
+    let world = World::start()?;
+    let tokens = [new(1, "reader")?, new(2, "reader")?];
+    for room in 0..3 {
+        world.journal.0.lock().audit_room = Some(room);
+        let error = world.import(&tokens, false).unwrap_err();
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+        world.journal.0.lock().audit_room = None;
+        let journal = world.journal.take();
+        assert!(journal.len() == room && !journal.iter().any(|it| it.starts_with("store")), "{journal:?}");
+        assert_eq!(world.engine.token_count(), 1);
+    }
+    world.journal.0.lock().audit_room = Some(3);
+    assert_eq!(told(&world.import(&tokens, false)?), ["created", "created"]);
+    Ok(())
+}
+
+#[test]
 fn export_that_cannot_be_audited_gives_nothing() -> Outcome {
     let world = World::start()?;
     world.journal.0.lock().audit_fails = true;
