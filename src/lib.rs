@@ -42,6 +42,8 @@ pub mod bootstrap;
 pub mod engine;
 
 // the edge
+#[cfg(any(feature = "server", feature = "tower", feature = "warp"))]
+pub(crate) mod front;
 #[cfg(feature = "server")]
 pub(crate) mod backup;
 #[cfg(feature = "server")]

@@ -15,8 +15,8 @@ mod shadow;
 mod uses;
 mod denials;
 pub mod decision_log;
-mod reply;
 mod access;
+mod gate;
 mod guard;
 mod api;
 
@@ -38,12 +38,14 @@ pub use shadow::{
 };
 
 use crate::engine::Engine;
+use crate::front::HeaderLimits;
 use api::Api;
 #[cfg(feature = "cli")]
 pub(crate) use api::usage::{GrantReport, PrivilegeReport, UsageReport};
 use attempts::Attempts;
 use bytes::Bytes;
 use denials::LeftOutTeller;
+use gate::Gate;
 use guard::Guard;
 use std::convert::Infallible;
 use std::error::Error;
@@ -209,18 +211,17 @@ impl Server {
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
         let writer = UseWriter::start(Arc::clone(&engine), Arc::clone(&metrics));
         let denials = Arc::new(Semaphore::new(denials::DENIALS_WAITING_MAX));
-        let guard = Guard {
+        let gate = Gate {
             engine,
-            routes,
-            limits,
-            clock,
+            header_limits: HeaderLimits { fields: limits.header_fields, bytes: limits.header_bytes },
             attempts,
             observers,
             metrics,
-            tells_version,
             is_admin,
             denials,
+            record_timeout: limits.request_timeout,
         };
+        let guard = Guard { gate, routes, limits, clock, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
         writer.finish().await;
     }

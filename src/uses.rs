@@ -159,11 +159,10 @@ impl Uses {
         let nothing = || Usage { last_used: more.last_used, count: 0, routes: Vec::new() };
         let room = WAITING_MAX.saturating_sub(self.waiting.load(Ordering::Relaxed));
         if room < size(more) {
-            match gathered.get_mut(&id) {
-                Some(known) => {
-                    *known = mem::replace(known, nothing()).plus(&Usage { routes: Vec::new(), ..*more })
-                }
-                None => _ = self.lost.fetch_add(more.count, Ordering::Relaxed),
+            if let Some(known) = gathered.get_mut(&id) {
+                *known = mem::replace(known, nothing()).plus(&Usage { routes: Vec::new(), ..*more });
+            } else {
+                self.lost.fetch_add(more.count, Ordering::Relaxed);
             }
             return;
         }

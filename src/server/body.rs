@@ -1,6 +1,8 @@
 //! The body of a request, read with a limit on its size and on the time between its parts.
 
+use crate::front::reply::Failure;
 use bytes::Bytes;
+use http::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +34,17 @@ pub enum BodyError {
     /// Cut short, or not framed as HTTP frames a body.
     #[error("the request body is cut short or badly framed")]
     Broken,
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        let status = match error {
+            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            BodyError::Broken => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.to_string())
+    }
 }
 
 /// Remembers, for the guard, how reading a body failed, whatever the routes made of it.
@@ -154,6 +167,15 @@ mod tests {
         let (body, fault) = RequestBody::new(Parts(parts.into(), pause, None), max_bytes, TIMEOUT);
         let read = body.collect().await.map(http_body_util::Collected::to_bytes);
         (read, fault.get())
+    }
+
+    #[test]
+    fn errors_have_their_status() {
+        for (error, status) in
+            [(BodyError::TooLarge, 413), (BodyError::TimedOut, 408), (BodyError::Broken, 400)]
+        {
+            assert_eq!(Failure::from(error).status, status, "{error:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,67 +2,37 @@
 //! permitted, together with the permit. Nothing else reaches a route.
 
 use super::access::Line;
-use super::attempts::{Attempt, Attempts, Client, TooMany};
 use super::body::RequestBody;
 use super::clock::Clock;
 use super::connection::Respond;
+use super::gate::{Admitted, Gate, Head, Refused};
 use super::limits::Limits;
-use super::metrics::Metrics;
-use super::observe::Observe;
-use super::reply::{self, Failure, Reply};
-use crate::engine::{Answer, Engine, Forbidden};
+use crate::front::rebuild;
+use crate::front::reply::{self, Failure, Reply};
 use crate::policy::PolicySet;
-use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
-use crate::tokens::Unauthenticated;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderName, TRANSFER_ENCODING};
-use http::{HeaderMap, StatusCode, Uri};
+use http::StatusCode;
+use http::header::TRANSFER_ENCODING;
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::sync::Semaphore;
 use tower_service::Service;
-
-/// The other header that carries a token.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Header fields of this prefix tell programs behind us who a request comes from: only we may set them.
-const IDENTITY_PREFIX: &str = "x-rolegate-";
-/// How often an answer with 429 lets others go first. It costs nothing while there are none.
-const TURNS_GIVEN: usize = 16;
-/// What a header field takes on the wire beside its name and value: a colon, a space and a line end.
-const FIELD_EXTRA_BYTES: usize = 4;
 
 /// What stands before every route.
 pub(super) struct Guard<S> {
-    pub(super) engine: Arc<Engine>,
+    pub(super) gate: Gate,
     pub(super) routes: S,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
-    pub(super) attempts: Attempts,
-    pub(super) observers: Vec<Arc<dyn Observe>>,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) tells_version: bool,
-    /// Which paths are those of the program's own administration, where a denial has an entry in the audit log.
-    pub(super) is_admin: fn(&str) -> bool,
-    /// Room for denials that wait for the audit log.
-    pub(super) denials: Arc<Semaphore>,
-}
-
-/// Which limit the header fields of a request are past.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeaderLimit {
-    #[error("the request has more than {0} header fields")]
-    Fields(usize),
-    #[error("the header fields of the request are longer than {0} bytes")]
-    Bytes(usize),
 }
 
 /// An answer of ours, or of the routes.
@@ -86,7 +56,7 @@ where
         let now = (self.clock)();
         let mut line = Line::start(&request);
         // One set of policies from here on: whatever is told of a request comes from the one that decided it.
-        let policies = self.engine.policies();
+        let policies = self.gate.engine.policies();
         let answered = catching(pin!(self.answer(request, peer, now, &policies, &mut line))).await;
         let mut response = answered.unwrap_or_else(|| {
             line.note(&"answering ended in a panic");
@@ -117,120 +87,30 @@ where
         line: &mut Line,
     ) -> Answered<B> {
         let (head, body) = request.into_parts();
-        let has_body = !body.is_end_stream();
-        // Reading a body that nobody asked for could take for ever.
-        let refuse = |reply: Reply| own(if has_body { reply::closing(reply) } else { reply });
-        // After a request that can be read in two ways nobody knows where the next one begins.
-        let refuse_malformed =
-            |failure: Failure, line: &Line| own(reply::closing(failure.reply(&line.request_id, now)));
-        if let Err(limit) = self.check_headers(&head.headers) {
-            line.note(&limit);
-            self.metrics.malformed();
-            return refuse_malformed(limit.into(), line);
-        }
-        let read = Request::read(head.method, &head.uri, head.version, head.headers, Some(peer.ip()));
-        let request = match read {
-            Ok(request) => request.with_id(Arc::clone(&line.request_id)),
-            Err(cause) => {
-                line.note(&cause);
-                self.metrics.malformed();
-                self.observe(|observer| observer.refused(&cause));
-                return refuse_malformed(cause.into(), line);
-            }
+        let uri = head.uri;
+        let asked = Head {
+            method: head.method,
+            uri: &uri,
+            version: head.version,
+            headers: head.headers,
+            client_ip: peer.ip(),
         };
-        line.path = Some(request.path().clone());
-        let answer = self.engine.check_by(policies, &request, now);
-        self.metrics.decided(&answer, policies);
-        line.decided(&answer, policies);
-        if let Some(refused) = self.count_failure(&answer, peer.ip(), line) {
-            // A pause would hold connections that others wait for; giving turns away slows a flood alone.
-            for _ in 0..TURNS_GIVEN {
-                tokio::task::yield_now().await;
+        let Admitted { request, permit } = match self.gate.admit(asked, now, policies, line).await {
+            Ok(admitted) => admitted,
+            // After a request that can be read in two ways nobody knows where the next one begins.
+            Err(Refused::Malformed(failure)) => {
+                return own(reply::closing(failure.reply(&line.request_id, now)));
             }
-            return refuse(reply::too_many(refused.retry_after));
-        }
-        self.observe(|observer| observer.decided(&request, &answer, policies));
-        let permit = match answer {
-            Answer::Unauthenticated(_) => return refuse(reply::unauthenticated()),
-            Answer::Forbidden(forbidden) => {
-                let reply = explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now);
-                if (self.is_admin)(request.path().as_str())
-                    && let Err(late) = self.record(forbidden, request, now).await
-                {
-                    line.note(&late.message);
-                    return refuse(late.reply(&line.request_id, now));
-                }
-                return refuse(reply);
-            }
-            Answer::Permitted(permit) => permit,
+            // Reading a body that nobody asked for could take for ever.
+            Err(Refused::Decided(reply)) if !body.is_end_stream() => return own(reply::closing(reply)),
+            Err(Refused::Decided(reply)) => return own(reply),
         };
-        let Some(mut handed) = rebuild(request, head.uri) else {
-            return refuse_malformed(Failure::internal(), line);
+        let Some(mut handed) = rebuild(request, uri) else {
+            return own(reply::closing(Failure::internal().reply(&line.request_id, now)));
         };
         handed.extensions_mut().insert(permit);
         handed.extensions_mut().insert(Arc::clone(policies));
         self.hand_on(handed, body, now, line).await
-    }
-
-    /// Counts the request when its credential is no live token. Returns why it is answered with 429 instead of 401.
-    ///
-    /// It comes after the decision: who has a live token, or needs none, is let in however many attempts failed. And
-    /// it counts every cause alike: a token that was live once would otherwise be told from one that never was.
-    fn count_failure(&self, answer: &Answer, peer: IpAddr, line: &mut Line) -> Option<TooMany> {
-        let cause = match answer {
-            Answer::Unauthenticated(challenge) => challenge.cause,
-            Answer::Permitted(permit) => permit.unauthenticated()?,
-            Answer::Forbidden(_) => return None,
-        };
-        // Whoever brings nothing has guessed nothing.
-        if cause == Unauthenticated::Missing {
-            return None;
-        }
-        let client = Client::from(peer);
-        self.metrics.failed_authentication(&cause);
-        let attempt = self.attempts.failed(client);
-        line.failed_authentication(client, attempt);
-        match (answer, attempt) {
-            (Answer::Unauthenticated(_), Attempt::TooMany(refused)) => {
-                self.metrics.too_many_attempts(refused.is_shared);
-                line.refused_attempt(refused);
-                Some(refused)
-            }
-            _ => None,
-        }
-    }
-
-    /// Has the denial in the audit log before it is answered. When the log cannot be written, the next entry that can
-    /// says how many are missing, and the denial stays what it is; when the log does not answer, nobody waits for ever.
-    async fn record(&self, denied: Forbidden, request: Request, now: Timestamp) -> Result<(), Failure> {
-        let Some(entry) = self.engine.denial_entry(denied, request, now) else {
-            self.metrics.audit_left_out();
-            return Ok(());
-        };
-        let room = Arc::clone(&self.denials);
-        let recorded = async move {
-            // So that no denial takes the threads of those who change tokens. Nobody closes the room.
-            let place = room.acquire_owned().await.ok();
-            let record = move || {
-                let _place = place;
-                entry.record()
-            };
-            tokio::task::spawn_blocking(record).await
-        };
-        match tokio::time::timeout(self.limits.request_timeout, recorded).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => {
-                self.metrics.audit_lost();
-                tracing::warn!(%error, "a denial has no entry in the audit log");
-                Ok(())
-            }
-            // It panicked, which is told where panics are.
-            Ok(Err(_)) => Ok(()),
-            Err(_) => {
-                let late = "the request is denied, and the audit log did not answer in time";
-                Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late))
-            }
-        }
     }
 
     /// Calls the routes with the one spelling that was decided on.
@@ -271,68 +151,6 @@ where
             }
         }
     }
-
-    fn check_headers(&self, headers: &HeaderMap) -> Result<(), HeaderLimit> {
-        if headers.len() > self.limits.header_fields {
-            return Err(HeaderLimit::Fields(self.limits.header_fields));
-        }
-        let bytes: usize =
-            headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_EXTRA_BYTES).sum();
-        if bytes > self.limits.header_bytes {
-            Err(HeaderLimit::Bytes(self.limits.header_bytes))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn observe(&self, tell: impl Fn(&dyn Observe)) {
-        self.observers.iter().for_each(|observer| tell(&**observer));
-    }
-}
-
-/// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
-fn explain(request: &Request, forbidden: &Forbidden, policies: &PolicySet) -> Failure {
-    let roles = &forbidden.principal.roles;
-    let covering = policies.permissions_for(request);
-    // When it holds one of them, another rule is in the way, which is not for it to know.
-    let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
-    let lacking = if lacks_all { covering } else { Vec::new() };
-
-    let mut message = format!("this token may not `{} {}`", request.method(), request.path());
-    for (at, name) in lacking.iter().enumerate() {
-        message.push_str(if at == 0 { ": it takes the permission `" } else { " or `" });
-        message.push_str(name);
-        message.push('`');
-    }
-    message.push_str(&format!(" (decision {})", forbidden.id));
-    Failure::new(StatusCode::FORBIDDEN, message)
-}
-
-/// The request in canonical spelling and in origin form, without the token that was spent on it.
-fn rebuild(request: Request, uri: Uri) -> Option<http::Request<()>> {
-    let RequestParts { method, path, query, mut headers, credential, .. } = request.into_parts();
-    let target = if uri.authority().is_none() && uri.path() == path.as_str() {
-        uri
-    } else {
-        match query {
-            Some(query) => Uri::try_from(format!("{path}?{query}")).ok()?,
-            None => Uri::try_from(path.as_str()).ok()?,
-        }
-    };
-    if let Credential::Token(..) = credential {
-        headers.remove(AUTHORIZATION);
-        headers.remove(API_KEY);
-    }
-    let identity: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(IDENTITY_PREFIX)).cloned().collect();
-    for name in identity {
-        headers.remove(name);
-    }
-    let mut handed = http::Request::new(());
-    *handed.method_mut() = method;
-    *handed.uri_mut() = target;
-    *handed.headers_mut() = headers;
-    Some(handed)
 }
 
 fn own<B>(reply: Reply) -> Answered<B> {
@@ -346,29 +164,4 @@ async fn catching<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T>
         Err(_) => Poll::Ready(None),
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::path::CanonicalPath;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// Whatever was decided on can be handed on, and arrives as it was decided on.
-        #[test]
-        fn canonical_path_survives_being_handed_on(
-            raw in "(/([a-zA-Z0-9~:@!$&'()*+,=-]|%[2-7][0-9A-F]|%C3%A9){0,8}){1,4}",
-            query in proptest::option::of("[!$-;=?-~]{0,20}"),
-        ) {
-            let Ok(path) = CanonicalPath::parse(&raw) else { return Ok(()) };
-            let parts = RequestParts {
-                query: query.clone().map(Into::into),
-                ..Request::new(http::Method::GET, path.clone()).into_parts()
-            };
-            let handed = rebuild(Request::from(parts), Uri::from_static("http://h/other")).unwrap();
-            prop_assert_eq!(handed.uri().path(), path.as_str());
-            prop_assert_eq!(handed.uri().query(), query.as_deref());
-        }
-    }
 }

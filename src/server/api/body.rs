@@ -1,6 +1,6 @@
 //! Reading a JSON object field by field, so that what is wrong is told with its place, and no key counts twice.
 
-use super::super::reply::Failure;
+use crate::front::reply::Failure;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;

@@ -1,9 +1,9 @@
 //! What the server tells of itself, and of the token that asks.
 
 use super::super::metrics::CONTENT_TYPE;
-use super::super::reply::{self, Failure, Reply};
 use super::{Api, Sent, only_get};
 use crate::engine::Permit;
+use crate::front::reply::{self, Failure, Reply};
 use crate::request::{QueryError, query_parameter};
 use crate::token::RoleName;
 use http::StatusCode;

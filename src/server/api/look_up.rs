@@ -1,9 +1,9 @@
 //! `/api/rolegate/tokens/lookup`: which of the digests that somebody found are those of live tokens.
 
-use super::super::reply::{self, Failure, Reply};
 use super::body::{self, Fields};
 use super::{Api, Sent};
 use crate::engine::{KnownSecret, LOOK_UPS_MAX, Permit};
+use crate::front::reply::{self, Failure, Reply};
 use crate::time::Timestamp;
 use crate::token::TokenDigest;
 use http::StatusCode;

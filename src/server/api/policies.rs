@@ -1,9 +1,9 @@
 //! How the policies are, and loading them anew.
 
 use super::super::reload::{PolicyStatus, ReloadOutcome, Trigger};
-use super::super::reply::{self, Failure, Reply};
 use super::{Api, Sent, only_get};
 use crate::engine::{Permit, ReplaceError};
+use crate::front::reply::{self, Failure, Reply};
 use crate::path::CanonicalPath;
 use crate::request::Request;
 use http::{Method, StatusCode};

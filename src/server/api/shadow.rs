@@ -1,9 +1,9 @@
 //! What candidate policies would decide otherwise.
 
-use super::super::reply::{self, Failure, Reply};
 use super::super::shadow::{ShadowDifference, ShadowReport, ShadowRequest};
 use super::{Api, Sent, only_get};
 use crate::engine::Permit;
+use crate::front::reply::{self, Failure, Reply};
 use crate::policy::Location;
 use crate::token::{RoleName, TokenId};
 use http::StatusCode;

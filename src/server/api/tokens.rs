@@ -8,10 +8,10 @@ mod shown;
 pub(super) use change::create;
 pub(super) use list::shown as without_end;
 
-use super::super::reply::{self, Failure, Reply};
 use super::usage::UsageReport;
 use super::{Api, Sent};
 use crate::engine::{ChangeError, Permit, ReadError};
+use crate::front::reply::{self, Failure, Reply};
 use crate::store::StoreError;
 use crate::token::TokenId;
 use crate::token::candidates::without_secrets;

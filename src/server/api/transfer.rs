@@ -1,12 +1,12 @@
 //! `/api/rolegate/tokens/export` and `/api/rolegate/tokens/import`: tokens by their digests, in parts.
 
-use super::super::reply::{self, Failure, Reply};
 use super::tokens::{refused, without_end};
 use super::{Api, Sent, only_get};
 use crate::backup::{TokenLine, hex};
 use crate::engine::{
     ChangeError, ExportPage, ExportPosition, Import, ImportOutcome, Imported, Permit, TRANSFER_MAX,
 };
+use crate::front::reply::{self, Failure, Reply};
 use crate::request::{query_parameter, query_parameters};
 use crate::store::page::{Key, Position};
 use crate::time::Timestamp;

@@ -1,10 +1,10 @@
 //! What changes tokens: create, rotate, disable, enable, update and delete.
 
-use super::super::super::reply::{self, Failure, Reply};
 use super::super::body::{self, Fields};
 use super::super::{Api, Sent};
 use super::shown::{Description, former_expiration};
 use crate::engine::{ChangeError, CreatedToken, NewToken, Permit, TokenChanges};
+use crate::front::reply::{self, Failure, Reply};
 use crate::time::Timestamp;
 use crate::token::{ROLES_PER_TOKEN_MAX, RoleName, TokenId, TokenRecord};
 use http::StatusCode;

@@ -1,9 +1,9 @@
 //! The list of tokens: all of them, or a page of those that a query chooses.
 
-use super::super::super::reply::{self, Failure, Reply};
 use super::super::{Api, Sent, answer};
 use super::{cursor, shown::Entry};
 use crate::engine::Permit;
+use crate::front::reply::{self, Failure, Reply};
 use crate::request::query_parameters;
 use crate::store::page::{Filter, Listed, NameFilter, Order, OrderBy, PAGE_MAX, PAGE_SCAN_MAX, PageQuery};
 use crate::time::Timestamp;

@@ -1,7 +1,6 @@
-//! Every answer that the server makes itself, in the words of the wire contract. HTTP meets errors here alone.
+//! Every answer that is made here and not by a route, in the words of the wire contract. HTTP meets errors here alone.
 
-use super::body::BodyError;
-use super::guard::HeaderLimit;
+use super::HeaderLimit;
 use crate::decision::PolicyVersion;
 use crate::path::PathError;
 use crate::request::Malformed;
@@ -13,12 +12,12 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// An answer of the server itself.
-pub(super) type Reply = Response<Bytes>;
+pub(crate) type Reply = Response<Bytes>;
 
 /// The name of the header that carries a request's id.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The name of the header that carries the version of the policies that decided.
-pub(super) const POLICY_VERSION: HeaderName = HeaderName::from_static("x-rolegate-policy");
+pub(crate) const POLICY_VERSION: HeaderName = HeaderName::from_static("x-rolegate-policy");
 const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type-options");
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"rolegate\"");
 /// Without a charset: the original client shows an error's body only when the type is exactly this one.
@@ -38,9 +37,9 @@ const TOO_MANY: &str = concat!(
 
 /// An error on its way to the client: a status and what to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) status: StatusCode,
-    pub(super) message: String,
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
     /// The methods that the route has, which an answer of 405 must tell.
     allow: Option<&'static str>,
 }
@@ -66,26 +65,26 @@ struct GenericError<'a> {
 }
 
 impl Failure {
-    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), allow: None }
     }
 
     /// The route has these methods and no other.
-    pub(super) fn method_not_allowed(methods: &'static str) -> Self {
+    pub(crate) fn method_not_allowed(methods: &'static str) -> Self {
         let message = format!("this route has the methods {methods}");
         Self { allow: Some(methods), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 
-    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log names the cause")
     }
 
     /// The failure as a `GenericErrorsResponse`, found in the log by `request_id`.
-    pub(super) fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
+    pub(crate) fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
         let errors = [GenericError { kind: "InternalError", message: &self.message }];
         let body = GenericErrors {
             kind: "ErrorsResponse",
@@ -118,19 +117,8 @@ impl From<HeaderLimit> for Failure {
     }
 }
 
-impl From<BodyError> for Failure {
-    fn from(error: BodyError) -> Self {
-        let status = match error {
-            BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            BodyError::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            BodyError::Broken => StatusCode::BAD_REQUEST,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
 /// The one 401.
-pub(super) fn unauthenticated() -> Reply {
+pub(crate) fn unauthenticated() -> Reply {
     let mut reply = Response::new(Bytes::from_static(UNAUTHENTICATED.as_bytes()));
     *reply.status_mut() = StatusCode::UNAUTHORIZED;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -139,7 +127,7 @@ pub(super) fn unauthenticated() -> Reply {
 }
 
 /// The one 429, in the place of a 401.
-pub(super) fn too_many(retry_after: Duration) -> Reply {
+pub(crate) fn too_many(retry_after: Duration) -> Reply {
     let mut reply = Response::new(Bytes::from_static(TOO_MANY.as_bytes()));
     *reply.status_mut() = StatusCode::TOO_MANY_REQUESTS;
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -150,12 +138,12 @@ pub(super) fn too_many(retry_after: Duration) -> Reply {
 }
 
 /// A new token's expiry is not acceptable.
-pub(super) fn invalid_expiry(message: &str) -> Reply {
+pub(crate) fn invalid_expiry(message: &str) -> Reply {
     json(StatusCode::BAD_REQUEST, &GenericError { kind: "ServiceTokenInvalidExpiryError", message })
 }
 
 /// An answer in JSON.
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     // The types that are answered with have text keys alone, and so nothing that JSON cannot hold.
     let (status, body) = match serde_json::to_vec(body) {
         Ok(body) => (status, body),
@@ -168,27 +156,27 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Reply {
 }
 
 /// An answer in text of this type.
-pub(super) fn text(content_type: &'static str, body: String) -> Reply {
+pub(crate) fn text(content_type: &'static str, body: String) -> Reply {
     let mut reply = Response::new(Bytes::from(body));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply
 }
 
 /// An answer without a body.
-pub(super) fn empty(status: StatusCode) -> Reply {
+pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(Bytes::new());
     *reply.status_mut() = status;
     reply
 }
 
 /// Makes the connection end with this answer.
-pub(super) fn closing<B>(mut reply: Response<B>) -> Response<B> {
+pub(crate) fn closing<B>(mut reply: Response<B>) -> Response<B> {
     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     reply
 }
 
 /// Adds what every answer has. Routes may set their own caching.
-pub(super) fn complete(headers: &mut HeaderMap, request_id: &str) {
+pub(crate) fn complete(headers: &mut HeaderMap, request_id: &str) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(request_id) = HeaderValue::from_str(request_id) {
@@ -197,7 +185,7 @@ pub(super) fn complete(headers: &mut HeaderMap, request_id: &str) {
 }
 
 /// Adds which policies decided; for a request that no policy saw, those that were in force when it came.
-pub(super) fn tell_version(headers: &mut HeaderMap, version: PolicyVersion) {
+pub(crate) fn tell_version(headers: &mut HeaderMap, version: PolicyVersion) {
     if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
         headers.insert(POLICY_VERSION, version);
     }
@@ -251,9 +239,6 @@ mod tests {
             (Failure::from(Malformed::Path(PathError::TooLong)), 414),
             (Failure::from(Malformed::Method), 501),
             (Failure::from(Malformed::AuthorityForm), 400),
-            (Failure::from(BodyError::TooLarge), 413),
-            (Failure::from(BodyError::TimedOut), 408),
-            (Failure::from(BodyError::Broken), 400),
         ] {
             assert_eq!(failure.status, status, "{failure:?}");
         }

@@ -1,0 +1,181 @@
+//! The gate that every request passes, be it for a route of this server or told by a proxy: it is read in one
+//! spelling, decided by the engine, and counted, logged and recorded, whatever becomes of it.
+
+use super::access::Line;
+use super::attempts::{Attempt, Attempts, Client, TooMany};
+use super::metrics::Metrics;
+use super::observe::Observe;
+use crate::engine::{Answer, Engine, Forbidden, Permit};
+use crate::front::reply::{self, Failure, Reply};
+use crate::front::{HeaderLimits, explain};
+use crate::policy::PolicySet;
+use crate::request::{Malformed, Request};
+use crate::time::Timestamp;
+use crate::tokens::Unauthenticated;
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How often an answer with 429 lets others go first. It costs nothing while there are none.
+const TURNS_GIVEN: usize = 16;
+
+/// What decides on requests, with all that is told of a decision.
+pub(super) struct Gate {
+    pub(super) engine: Arc<Engine>,
+    pub(super) header_limits: HeaderLimits,
+    pub(super) attempts: Attempts,
+    pub(super) observers: Vec<Arc<dyn Observe>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Which paths are those of the program's own administration, where a denial has an entry in the audit log.
+    pub(super) is_admin: fn(&str) -> bool,
+    /// Room for denials that wait for the audit log.
+    pub(super) denials: Arc<Semaphore>,
+    /// How long a denial waits for the audit log.
+    pub(super) record_timeout: Duration,
+}
+
+/// A request without its body.
+pub(super) struct Head<'a> {
+    pub(super) method: Method,
+    pub(super) uri: &'a Uri,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+    pub(super) client_ip: IpAddr,
+}
+
+/// A request that is permitted.
+pub(super) struct Admitted {
+    pub(super) request: Request,
+    pub(super) permit: Permit,
+}
+
+/// What a request is answered with instead.
+pub(super) enum Refused {
+    /// It can be read in two ways, and no policy saw it.
+    Malformed(Failure),
+    /// It was decided.
+    Decided(Reply),
+}
+
+impl Gate {
+    /// Decides on a request by these policies.
+    pub(super) async fn admit(
+        &self,
+        head: Head<'_>,
+        now: Timestamp,
+        policies: &Arc<PolicySet>,
+        line: &mut Line,
+    ) -> Result<Admitted, Refused> {
+        let Head { method, uri, version, headers, client_ip } = head;
+        if let Err(limit) = self.header_limits.check(&headers) {
+            line.note(&limit);
+            self.metrics.malformed();
+            return Err(Refused::Malformed(limit.into()));
+        }
+        let request = match Request::read(method, uri, version, headers, Some(client_ip)) {
+            Ok(request) => request.with_id(Arc::clone(&line.request_id)),
+            Err(cause) => return Err(self.malformed(cause, line)),
+        };
+        line.path = Some(request.path().clone());
+        let answer = self.engine.check_by(policies, &request, now);
+        self.metrics.decided(&answer, policies);
+        line.decided(&answer, policies);
+        if let Some(refused) = self.count_failure(&answer, client_ip, line) {
+            // A pause would hold connections that others wait for; giving turns away slows a flood alone.
+            for _ in 0..TURNS_GIVEN {
+                tokio::task::yield_now().await;
+            }
+            return Err(Refused::Decided(reply::too_many(refused.retry_after)));
+        }
+        self.observe(|observer| observer.decided(&request, &answer, policies));
+        match answer {
+            Answer::Permitted(permit) => Ok(Admitted { request, permit }),
+            Answer::Unauthenticated(_) => Err(Refused::Decided(reply::unauthenticated())),
+            Answer::Forbidden(forbidden) => {
+                let reply = explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now);
+                if (self.is_admin)(request.path().as_str())
+                    && let Err(late) = self.record(forbidden, request, now).await
+                {
+                    line.note(&late.message);
+                    return Err(Refused::Decided(late.reply(&line.request_id, now)));
+                }
+                Err(Refused::Decided(reply))
+            }
+        }
+    }
+
+    /// Takes note that a request can be read in two ways.
+    pub(super) fn malformed(&self, cause: Malformed, line: &mut Line) -> Refused {
+        line.note(&cause);
+        self.metrics.malformed();
+        self.observe(|observer| observer.refused(&cause));
+        Refused::Malformed(cause.into())
+    }
+
+    /// Counts the request when its credential is no live token. Returns why it is answered with 429 instead of 401.
+    ///
+    /// It comes after the decision: who has a live token, or needs none, is let in however many attempts failed. And
+    /// it counts every cause alike: a token that was live once would otherwise be told from one that never was.
+    fn count_failure(&self, answer: &Answer, peer: IpAddr, line: &mut Line) -> Option<TooMany> {
+        let cause = match answer {
+            Answer::Unauthenticated(challenge) => challenge.cause,
+            Answer::Permitted(permit) => permit.unauthenticated()?,
+            Answer::Forbidden(_) => return None,
+        };
+        // Whoever brings nothing has guessed nothing.
+        if cause == Unauthenticated::Missing {
+            return None;
+        }
+        let client = Client::from(peer);
+        self.metrics.failed_authentication(&cause);
+        let attempt = self.attempts.failed(client);
+        line.failed_authentication(client, attempt);
+        match (answer, attempt) {
+            (Answer::Unauthenticated(_), Attempt::TooMany(refused)) => {
+                self.metrics.too_many_attempts(refused.is_shared);
+                line.refused_attempt(refused);
+                Some(refused)
+            }
+            _ => None,
+        }
+    }
+
+    /// Has the denial in the audit log before it is answered. When the log cannot be written, the next entry that can
+    /// says how many are missing, and the denial stays what it is; when the log does not answer, nobody waits for ever.
+    async fn record(&self, denied: Forbidden, request: Request, now: Timestamp) -> Result<(), Failure> {
+        let Some(entry) = self.engine.denial_entry(denied, request, now) else {
+            self.metrics.audit_left_out();
+            return Ok(());
+        };
+        let room = Arc::clone(&self.denials);
+        let recorded = async move {
+            // So that no denial takes the threads of those who change tokens. Nobody closes the room.
+            let place = room.acquire_owned().await.ok();
+            let record = move || {
+                let _place = place;
+                entry.record()
+            };
+            tokio::task::spawn_blocking(record).await
+        };
+        match tokio::time::timeout(self.record_timeout, recorded).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => {
+                self.metrics.audit_lost();
+                tracing::warn!(%error, "a denial has no entry in the audit log");
+                Ok(())
+            }
+            // It panicked, which is told where panics are.
+            Ok(Err(_)) => Ok(()),
+            Err(_) => {
+                let late = "the request is denied, and the audit log did not answer in time";
+                Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late))
+            }
+        }
+    }
+
+    fn observe(&self, tell: impl Fn(&dyn Observe)) {
+        self.observers.iter().for_each(|observer| tell(&**observer));
+    }
+}
