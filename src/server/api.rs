@@ -342,7 +342,7 @@ mod tests {
         let holder = std::thread::spawn(move || {
             let _hold = shadow.hold();
             holding.send(()).unwrap();
-            freed.recv_timeout(Duration::from_secs(20)).is_ok()
+            freed.recv_timeout(Duration::from_secs(60)).is_ok()
         });
         held.recv().unwrap();
         let report = tokio::spawn(ask(shadow::PATH));

@@ -2,6 +2,8 @@
 
 use std::env;
 use std::io;
+#[cfg(feature = "cli")]
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,6 +47,16 @@ pub(crate) fn part_under_permissions(test: &str, argument: &Path) -> io::Result<
     command.arg(part.get_program()).args(part.get_args());
     command.env(ARGUMENT, argument).stdin(Stdio::null()).stdout(Stdio::piped());
     Ok(command)
+}
+
+/// An address where nobody listens: that of the calling end of a connection. Nobody else gets it as long as both ends
+/// are kept.
+#[cfg(feature = "cli")]
+pub(crate) fn address_of_nobody() -> io::Result<(SocketAddr, [TcpStream; 2])> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let calling = TcpStream::connect(listener.local_addr()?)?;
+    let (called, address) = listener.accept()?;
+    Ok((address, [calling, called]))
 }
 
 /// Takes the limit of this process away: the disk has room again.

@@ -121,10 +121,11 @@ impl Candidates {
     fn refuse(&mut self, cause: &impl fmt::Display) {
         let cause = cause.to_string();
         let first = cause.lines().take(2).collect::<Vec<_>>().join(" ");
+        // Whoever reads the log finds what it says in the report.
+        self.shadow.refuse(cause.clone());
         if self.told.as_ref() != Some(&cause) {
             tracing::warn!(cause = first, "the candidate policies cannot be loaded");
-            self.told = Some(cause.clone());
+            self.told = Some(cause);
         }
-        self.shadow.refuse(cause);
     }
 }

@@ -333,8 +333,11 @@ impl Watching {
         }
     }
 
+    /// Writes a file beside, and then in its place: nobody reads it while it is empty.
     fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
-        fs::write(self.folder.path().join(name), text)
+        let beside = self.folder.path().join("beside");
+        fs::write(&beside, text)?;
+        fs::rename(beside, self.folder.path().join(name))
     }
 
     fn signal(&self, name: &str) -> Outcome {

@@ -1,9 +1,8 @@
 //! The wire contract, route by route.
 
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies, request};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies, request};
 use rolegate::audit::{Audit, AuditEntry, AuditError, AuditEvent, MemoryAudit};
 use rolegate::engine::Engine;
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
 use rolegate::token::Secret;
@@ -41,7 +40,7 @@ impl Api {
         let [admin, guest, everything] =
             ["stackstate-admin", "stackstate-guest", "everything"].map(|role| add_token(&store, role, None));
         let engine = Engine::open(Box::new(store), audit, policies(script), BEGINNING).unwrap();
-        Self { world: World::start_with(engine, Behind::Api, Limits::default()), admin, guest, everything }
+        Self { world: World::start_with(engine, Behind::Api, limits()), admin, guest, everything }
     }
 
     fn create(&self, body: &Value) -> super::client::Response {

@@ -1,10 +1,10 @@
 //! Failed authentications: limited by client address, and never in the way of a live token.
 
 use super::client::{Client, Response};
-use super::world::{BEGINNING, Behind, Token, World, add_digest, add_token, policies, request};
+use super::world::{BEGINNING, Behind, Token, World, add_digest, add_token, limits, policies, request};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
-use rolegate::server::{FailedAuthentications, Limits, Server};
+use rolegate::server::{FailedAuthentications, Server};
 use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
 use rolegate::token::{Secret, SecretKind, TokenDigest};
@@ -50,7 +50,7 @@ impl Limited {
         let engine = Engine::open(Box::new(store), audit, policies(POLICIES), BEGINNING).unwrap();
         let elapsed_ms = Arc::<AtomicU64>::default();
         let stopwatch = Arc::clone(&elapsed_ms);
-        let mut limits = Limits::default();
+        let mut limits = limits();
         limits.failed_authentications = limit;
         let server = Server::new(Arc::new(engine))
             .with_limits(limits)

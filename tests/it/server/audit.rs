@@ -1,6 +1,6 @@
 //! Denied calls to the program's own API: each has its entry before its answer, and a flood of them holds nobody up.
 
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies, request};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies, request};
 use parking_lot::{Mutex, RwLock};
 use rolegate::audit::file::{FileAudit, verify};
 use rolegate::audit::{Audit, AuditEntry, AuditError, DENIALS_AT_ONCE};
@@ -54,7 +54,7 @@ impl Audit for Watched {
 
 impl Scene {
     fn start() -> Self {
-        Self::start_with(Limits::default())
+        Self::start_with(limits())
     }
 
     fn start_with(limits: Limits) -> Self {
@@ -167,7 +167,7 @@ fn denial_stays_one_when_it_cannot_be_recorded_and_the_next_entry_tells() {
 
 #[test]
 fn log_that_does_not_answer_holds_up_denials_and_nothing_else() {
-    let mut limits = Limits::default();
+    let mut limits = limits();
     limits.request_timeout = Duration::from_millis(100);
     let scene = Scene::start_with(limits);
     let closed = scene.log.gate.write();

@@ -2,10 +2,9 @@
 
 use super::client::{Client, Response};
 use super::corpus::{expand, is_refusal, rows, unescape};
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::token::Secret;
 use std::collections::HashMap;
@@ -28,7 +27,7 @@ impl Fixture {
         let policies = policies(include_str!("../../corpora/fixture.rhai"));
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies, BEGINNING).unwrap();
-        let mut limits = Limits::default();
+        let mut limits = limits();
         // All of these wrong tokens come from one address.
         limits.failed_authentications = None;
         let world = World::start_with(engine, Behind::Upstream, limits);

@@ -2,10 +2,9 @@
 
 use super::client::{Client, Response};
 use super::corpus::{expand, is_refusal, rows, unescape};
-use super::world::{BEGINNING, Behind, Decided, Reached, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Decided, Reached, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::token::Secret;
 
@@ -79,7 +78,7 @@ impl Fixture {
         let policies = policies(include_str!("../../corpora/fixture.rhai"));
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies, BEGINNING).unwrap();
-        let world = World::start_with(engine, Behind::Upstream, Limits::default());
+        let world = World::start_with(engine, Behind::Upstream, limits());
         Self { world, user, admin, expired, unknown: Secret::generate().unwrap() }
     }
 

@@ -1,7 +1,7 @@
 //! What the server does before and around every route: limits, time, connections, panics, logs.
 
 use super::client::Response;
-use super::world::{Behind, Token, World, engine, policies, request};
+use super::world::{Behind, Token, World, engine, limits, policies, request};
 use rolegate::server::Limits;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 fn start(change: impl FnOnce(&mut Limits)) -> (World, Token) {
     let (engine, mut tokens) = engine(policies(POLICIES), &["user"]);
-    let mut limits = Limits::default();
+    let mut limits = limits();
     change(&mut limits);
     (World::start_with(engine, Behind::Upstream, limits), tokens.remove(0))
 }

@@ -1,9 +1,8 @@
 //! `POST /api/rolegate/tokens/lookup`: which digests are those of live tokens.
 
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Engine, LOOK_UPS_MAX};
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{Names, Store as _, Update};
 use rolegate::time::Timestamp;
@@ -36,7 +35,7 @@ fn installation() -> Installation {
 fn installation_of(store: MemoryStore, [scanner, guest, brief]: [Token; 3]) -> Installation {
     let audit = Box::new(MemoryAudit::new());
     let engine = Engine::open(Box::new(store), audit, policies(POLICIES), BEGINNING).unwrap();
-    let world = World::start_with(engine, Behind::Api, Limits::default());
+    let world = World::start_with(engine, Behind::Api, limits());
     Installation { world, scanner, guest, brief }
 }
 

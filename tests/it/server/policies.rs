@@ -1,6 +1,6 @@
 //! What the server tells of its policies: the version in every answer, and what it counts.
 
-use super::world::{Behind, Token, World, engine, policies, request};
+use super::world::{Behind, Token, World, engine, limits, policies, request};
 use rolegate::server::Server;
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ fn every_metric_is_documented() {
 #[test]
 fn metrics_are_read_with_get_alone() {
     let (engine, tokens) = engine(policies("role(\"all\").allow(\"ANY /**\");"), &["all"]);
-    let world = World::start_with(engine, Behind::Api, rolegate::server::Limits::default());
+    let world = World::start_with(engine, Behind::Api, limits());
     assert_eq!(world.ask("POST", "/metrics", Some(&tokens[0]), "").status, 405);
     assert_eq!(world.ask("GET", "/metrics", Some(&tokens[0]), "").status, 200);
     assert_eq!(world.get("/metrics", None).status, 401);

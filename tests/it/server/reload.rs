@@ -1,7 +1,7 @@
 //! Policies loaded anew while the server runs: all or nothing, the last good ones stay, and no answer is a mixture.
 
 use super::client::Response;
-use super::world::{BEGINNING, Behind, Token, World, add_token};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits};
 use parking_lot::Mutex;
 use rolegate::audit::{Audit, AuditEntry, AuditError, MemoryAudit, Recorded};
 use rolegate::engine::Engine;
@@ -231,7 +231,7 @@ fn nobody_reloads_even_where_a_policy_lets_everyone_in() {
 fn server_without_a_reloader_says_so() {
     let (engine, tokens) =
         super::world::engine(load(&[source("role(\"all\").allow(\"ANY /**\");")]).unwrap(), &["all"]);
-    let world = World::start_with(engine, Behind::Api, rolegate::server::Limits::default());
+    let world = World::start_with(engine, Behind::Api, limits());
     assert_eq!(world.ask("POST", RELOAD, Some(&tokens[0]), "").status, 404);
     assert_eq!(world.get(HEALTH, Some(&tokens[0])).json()["state"], "LOADED");
 }

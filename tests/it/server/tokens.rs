@@ -1,10 +1,9 @@
 //! The life of a token over HTTP: describe, rotate, disable, enable, update.
 
 use super::client::Response;
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::usage::{TokenUse, Usage};
 use rolegate::store::{Insertion, Names, Store as _};
@@ -56,7 +55,7 @@ impl Api {
         store.record_uses(&[TokenUse { id: bootstrap, usage }]).unwrap();
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies(POLICIES), BEGINNING).unwrap();
-        let world = World::start_with(engine, Behind::Api, Limits::default());
+        let world = World::start_with(engine, Behind::Api, limits());
         Self { world, admin, guest, bootstrap }
     }
 

@@ -1,10 +1,9 @@
 //! The list of tokens: all at once, and in pages by order and filter.
 
 use super::client::Response;
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
-use rolegate::server::Limits;
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::usage::{TokenUse, Usage};
 use rolegate::store::{Insertion, Names, Store as _};
@@ -60,7 +59,7 @@ impl Api {
         store.record_uses(&uses).unwrap();
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies(POLICIES), BEGINNING).unwrap();
-        Self { world: World::start_with(engine, Behind::Api, Limits::default()), admin }
+        Self { world: World::start_with(engine, Behind::Api, limits()), admin }
     }
 
     fn get(&self, query: &str) -> Response {

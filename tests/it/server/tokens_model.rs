@@ -1,8 +1,7 @@
 //! Random operations by clients at once, each on a token of its own, against a model of what every answer must be.
 
 use super::client::{Client, Response};
-use super::world::{BEGINNING, Behind, Token, World, engine, policies, request};
-use rolegate::server::Limits;
+use super::world::{BEGINNING, Behind, Token, World, engine, limits, policies, request};
 use rolegate::time::Timestamp;
 use rolegate::token::{Secret, TokenId};
 use serde_json::{Value, json};
@@ -163,7 +162,7 @@ fn revealed(answer: &Response) -> (u64, Token) {
 #[test]
 fn answers_are_those_of_a_model_whatever_others_do_at_once() {
     let (engine, tokens) = engine(policies(POLICIES), &["admin"]);
-    let mut limits = Limits::default();
+    let mut limits = limits();
     limits.failed_authentications = None;
     let world = World::start_with(engine, Behind::Api, limits);
     let formers: Vec<Token> = std::thread::scope(|scope| {

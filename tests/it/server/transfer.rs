@@ -1,10 +1,9 @@
 //! `GET /api/rolegate/tokens/export` and `POST /api/rolegate/tokens/import`: in parts, within limits, and for whom.
 
 use super::client::Response;
-use super::world::{BEGINNING, Behind, Token, World, add_token, policies};
+use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Engine, TRANSFER_MAX};
-use rolegate::server::Limits;
 use rolegate::store::Store as _;
 use rolegate::store::memory::MemoryStore;
 use rolegate::token::TokenDigest;
@@ -34,7 +33,7 @@ fn installation() -> Installation {
     }
     let audit = Box::new(MemoryAudit::new());
     let engine = Engine::open(Box::new(store), audit, policies(POLICIES), BEGINNING).unwrap();
-    Installation { world: World::start_with(engine, Behind::Api, Limits::default()), keeper, guest }
+    Installation { world: World::start_with(engine, Behind::Api, limits()), keeper, guest }
 }
 
 impl Installation {

@@ -1,6 +1,6 @@
 //! A server on a free port, with its engine, a clock that the test sets, and everything that it told.
 
-use super::client::{Client, Response};
+use super::client::{Client, PATIENCE, Response};
 use bytes::Bytes;
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine, Permit};
@@ -206,6 +206,18 @@ impl Write for Log {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// The limits of a server as they are by default, but that it waits for slow clients, and these for it, as long as a
+/// test may take.
+pub(super) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.header_read_timeout = PATIENCE;
+    limits.body_read_timeout = PATIENCE;
+    limits.request_timeout = PATIENCE;
+    limits.write_timeout = PATIENCE;
+    limits.drain_timeout = PATIENCE;
+    limits
 }
 
 /// A request on a connection that stays open.

@@ -69,12 +69,11 @@ fn errors_about_flags_know_no_style_yet_and_later_ones_do() {
 
 #[test]
 fn server_that_is_not_there_is_exit_4() {
-    // A port that was just given back is free.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let run = Sts::of("service-token list --service-token x --url").arg(format!("http://127.0.0.1:{port}"));
+    let (address, _kept) = crate::process::address_of_nobody().unwrap();
+    let run = Sts::of("service-token list --service-token x --url").arg(format!("http://{address}"));
     let outcome = run.run();
     assert_eq!(outcome.code, 4);
-    let message = format!("❌ Could not connect to http://127.0.0.1:{port}/api due to Connection refused");
+    let message = format!("❌ Could not connect to http://{address}/api due to Connection refused");
     assert!(outcome.stderr.starts_with(&message), "{}", outcome.stderr);
 }
 
