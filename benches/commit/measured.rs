@@ -120,8 +120,8 @@ impl Runs {
         }
         write!(out, "ratio         {:7.1}", of(&|round| round.ratio()))?;
         match limit {
-            Some(limit) => writeln!(out, "     (limit {limit})\n")?,
-            None => writeln!(out, "     (where a sync takes next to nothing, there is nothing to share)\n")?,
+            Some(limit) => writeln!(out, "     (limit {limit})")?,
+            None => writeln!(out, "     (where a sync takes next to nothing, there is little to share)")?,
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Runs {
 
 /// Prints what the columns of the rounds are.
 pub(crate) fn heading(part: &str, creators: usize, rounds: usize) -> Outcome<()> {
-    writeln!(stdout(), "tokens created by {part}, {rounds} rounds of one creator and {creators}")?;
+    writeln!(stdout(), "\ntokens created by {part}, {rounds} rounds of one creator and {creators}")?;
     writeln!(
         stdout(),
         "disk           a sync         1       {creators:3}   ratio  processor: 1      {creators:3}"
