@@ -32,6 +32,8 @@ pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
 pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
 pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES, RULE_MAX_BYTES};
 
+pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
+
 use crate::policy;
 use crate::time::Timestamp;
 use crate::token::{RoleName, SecretKind, TokenDigest};

@@ -24,6 +24,8 @@ pub mod token;
 pub mod path;
 pub mod request;
 pub mod decision;
+#[cfg(any(feature = "config", feature = "server"))]
+pub(crate) mod network;
 #[cfg(feature = "config")]
 pub(crate) mod yaml;
 

@@ -37,6 +37,8 @@ pub use shadow::{
     ShadowReport, ShadowRequest,
 };
 
+pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
+
 use crate::engine::Engine;
 use crate::front::HeaderLimits;
 use api::Api;

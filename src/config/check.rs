@@ -83,7 +83,10 @@ impl Findings {
                     self.block(item, &format!("{}[]", key.path), &format!("{path}[{at}]"));
                 }
             }
-            (Kind::Names | Kind::FewNames(_) | Kind::Roles | Kind::Paths, Content::List(_)) => {}
+            (
+                Kind::Names | Kind::FewNames(_) | Kind::Networks | Kind::Roles | Kind::Paths,
+                Content::List(_),
+            ) => {}
             (kind, Content::Text(_)) if kind.is_scalar() => {}
             (Kind::Switch, Content::Bool(_)) => {}
             // What a number without a unit means is for the duration to say.

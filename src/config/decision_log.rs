@@ -4,8 +4,8 @@ use super::error::Problem;
 use super::keys::{SAMPLED_RULES_MAX, find};
 use super::node::{Content, Node};
 use super::place::{Located, Origin};
-use super::reader::{Parse, Reader};
-use super::{DecisionLog, KEYS, Key, Kind, SampledRule, SettingValue, VariableError, value};
+use super::reader::Reader;
+use super::{DecisionLog, KEYS, Key, SampledRule, VariableError, value};
 use std::collections::HashMap;
 
 const BLOCK: &str = "rolegate.decision_log";
@@ -89,32 +89,5 @@ impl Reader<'_> {
         let node = self.root.at(key.path);
         variable.is_some_and(|set| !matches!(set, Err(VariableError::Missing)))
             || node.is_some_and(|node| !matches!(node.content, Content::Null))
-    }
-
-    /// A list of a few names, from the variable, where commas separate them, or from the files.
-    fn names<T>(&mut self, path: &'static str, parse: Parse<T>) -> Option<Vec<T>> {
-        let key = find(path)?;
-        let Some(set) = self.variable(key) else {
-            let node = self.root.at(path).cloned();
-            return match node.as_ref().map(|node| &node.content) {
-                None | Some(Content::Null) => Some(Vec::new()),
-                Some(_) => {
-                    let listed = self.list(node.as_ref(), path, path, parse)?;
-                    Some(listed.into_iter().map(|item| item.value).collect())
-                }
-            };
-        };
-        let set = set?;
-        let names: Vec<&str> = set.value.split(',').map(str::trim).collect();
-        if let Kind::FewNames(most) = key.kind
-            && names.len() > most
-        {
-            self.bad(path, &set.origin, format!("this must be {}", key.kind.describe()));
-            return None;
-        }
-        let parsed: Result<Vec<T>, String> = names.iter().map(|name| parse(key, name)).collect();
-        let shown = names.iter().map(|name| (*name).to_owned()).collect();
-        self.note(path, SettingValue::List(shown), &set.origin);
-        parsed.map_err(|reason| self.bad(path, &set.origin, reason)).ok()
     }
 }

@@ -6,6 +6,7 @@ use super::keys::{is_of_kubernetes, suggest_variable};
 use super::node::{Content, Node};
 use super::place::{Located, Origin};
 use super::{Input, Setting, SettingValue};
+use crate::network::NETWORKS_MAX;
 use crate::token::ROLES_PER_TOKEN_MAX;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -86,12 +87,7 @@ impl Reader<'_> {
         let (key, node) = (find(key)?, node?);
         let Content::List(items) = &node.content else { return None };
         let origin = Origin::from(node.place.clone());
-        let most = match key.kind {
-            Kind::Roles => ROLES_PER_TOKEN_MAX,
-            Kind::FewNames(most) => most,
-            _ => LIST_MAX_ITEMS,
-        };
-        if items.len() > most {
+        if items.len() > items_max(&key.kind) {
             self.bad(path, &origin, format!("this must be {}, and has {}", key.kind.describe(), items.len()));
             return None;
         }
@@ -117,6 +113,31 @@ impl Reader<'_> {
         let complete = values.len() == items.len();
         self.note(path, SettingValue::List(said.into_iter().map(|item| item.value).collect()), &origin);
         complete.then_some(values)
+    }
+
+    /// A list of names or networks, from the variable, where commas separate them, or from the files.
+    pub(super) fn names<T>(&mut self, path: &'static str, parse: Parse<T>) -> Option<Vec<T>> {
+        let key = find(path)?;
+        let Some(set) = self.variable(key) else {
+            let node = self.root.at(path).cloned();
+            return match node.as_ref().map(|node| &node.content) {
+                None | Some(Content::Null) => Some(Vec::new()),
+                Some(_) => {
+                    let listed = self.list(node.as_ref(), path, path, parse)?;
+                    Some(listed.into_iter().map(|item| item.value).collect())
+                }
+            };
+        };
+        let set = set?;
+        let names: Vec<&str> = set.value.split(',').map(str::trim).collect();
+        if names.len() > items_max(&key.kind) {
+            self.bad(path, &set.origin, format!("this must be {}", key.kind.describe()));
+            return None;
+        }
+        let parsed: Result<Vec<T>, String> = names.iter().map(|name| parse(key, name)).collect();
+        let shown = names.iter().map(|name| (*name).to_owned()).collect();
+        self.note(path, SettingValue::List(shown), &set.origin);
+        parsed.map_err(|reason| self.bad(path, &set.origin, reason)).ok()
     }
 
     /// A list in the files that must be there and not be empty.
@@ -220,6 +241,16 @@ impl Reader<'_> {
 
     pub(super) fn error(&mut self, at: Origin, problem: Problem) {
         self.errors.push(ConfigError { at: Some(at), problem });
+    }
+}
+
+/// How many items a list of this kind has at most.
+const fn items_max(kind: &Kind) -> usize {
+    match kind {
+        Kind::Roles => ROLES_PER_TOKEN_MAX,
+        Kind::Networks => NETWORKS_MAX,
+        Kind::FewNames(most) => *most,
+        _ => LIST_MAX_ITEMS,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::duration::describe;
 use super::{CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, LIST_MAX_ITEMS, MIB};
+use crate::network::NETWORKS_MAX;
 use crate::token::ROLES_PER_TOKEN_MAX;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub enum Kind {
     Names,
     /// A list of a few names, at most so many.
     FewNames(usize),
+    /// A list of networks of IP addresses.
+    Networks,
     /// A list of the roles of a token.
     Roles,
     /// A list of files and folders.
@@ -58,6 +61,7 @@ impl Kind {
                 | Self::Blocks
                 | Self::Names
                 | Self::FewNames(_)
+                | Self::Networks
                 | Self::Roles
                 | Self::Paths
                 | Self::NoEffect
@@ -77,6 +81,7 @@ impl Kind {
             Self::Blocks => format!("a list of at most {DECLARED_TOKENS_MAX} maps"),
             Self::Names => format!("a list of at most {LIST_MAX_ITEMS} names"),
             Self::FewNames(most) => format!("a list of at most {most} names"),
+            Self::Networks => format!("a list of at most {NETWORKS_MAX} networks, such as `10.0.0.0/8`"),
             Self::Roles => format!("a list of at most {ROLES_PER_TOKEN_MAX} roles"),
             Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
             Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
