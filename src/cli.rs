@@ -2,5 +2,5 @@
 
 mod files;
 mod client;
-pub mod rolegate;
 pub mod sts;
+pub mod rolegate;

@@ -13,12 +13,15 @@ mod token;
 mod store;
 mod reload;
 mod shadow;
+mod service;
 mod serve;
+mod man;
 
 use audit::AuditCommand;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use console::{Console, Output};
+use man::ManArguments;
 use policy::PolicyCommand;
 use serve::ServeArguments;
 use settings::{ConfigArguments, OutputArguments, Surroundings};
@@ -74,6 +77,8 @@ enum Command {
     /// Check and repair the file of tokens
     #[command(subcommand, after_help = store::EXIT_CODES)]
     Store(StoreCommand),
+    /// Write the manual pages of `rolegate` and `sts` to a folder
+    Man(ManArguments),
     /// Print a completion script for a shell
     #[command(after_help = EXIT_CODES)]
     Completions {
@@ -141,6 +146,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
         Command::Policy(command) => policy::run(&command, surroundings, &mut console),
         Command::Token(command) => token::run(&command, surroundings, &mut console),
         Command::Store(command) => store::run(&command, surroundings, &mut console),
+        Command::Man(arguments) => man::run(&arguments, &mut console),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "rolegate", &mut script);

@@ -30,6 +30,11 @@ use std::io::{self, Write};
 use surroundings::Surroundings;
 use tree::ROOT;
 
+/// The program as clap describes one, for pages that are made of its help.
+pub(crate) fn described() -> clap::Command {
+    completion::describe(&ROOT, true).version(env!("CARGO_PKG_VERSION"))
+}
+
 /// Runs the program with the arguments of its process, the first of which is its own name, and returns
 /// its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {

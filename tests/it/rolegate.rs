@@ -3,6 +3,8 @@
 mod audit;
 #[cfg(target_os = "linux")]
 mod clock;
+#[cfg(unix)]
+mod deployment;
 #[cfg(target_os = "linux")]
 mod faults;
 mod policy_diff;

@@ -1,6 +1,7 @@
 //! Loading the policies of a running server anew: from its configured files, whenever they change or a signal asks.
 
 use super::policies::{Configured, LoadError};
+use super::service;
 use super::shadow::ShadowLoader;
 use super::watch::{Pace, Watch};
 use crate::engine::Engine;
@@ -85,6 +86,7 @@ impl Reloading {
             // No more signals will come, and nobody may wait for them in a circle.
             std::future::pending::<()>().await;
         }
+        service::reloading();
         if let Some(shadow) = &self.shadow {
             shadow.look_soon();
         }
@@ -95,7 +97,8 @@ impl Reloading {
                 reopen(&engine, &clock);
             }
             // Without a permit there is nobody whom the engine could refuse; the outcome is in the log.
-            reloader.reload(Trigger::Signal)
+            let _ = reloader.reload(Trigger::Signal);
+            service::reloaded();
         });
     }
 }

@@ -4,6 +4,7 @@ use super::console::Console;
 use super::log::LogQueue;
 use super::policies::{self, Configured, LoadError, counted};
 use super::reload::{Disk, Reloading, hear};
+use super::service;
 use super::settings::{ConfigArguments, Surroundings};
 use super::shadow::ShadowLoader;
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
@@ -76,6 +77,7 @@ enum Failure {
 
 /// A server that is ready to serve.
 struct Ready {
+    address: SocketAddr,
     listener: TcpListener,
     server: Server,
     reloading: Reloading,
@@ -229,7 +231,7 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
         log.count_in(&metrics);
         server = server.with_observer(Arc::new(log));
     }
-    Ok(Some(Ready { listener, server, reloading, steady, decision_log, signals }))
+    Ok(Some(Ready { address, listener, server, reloading, steady, decision_log, signals }))
 }
 
 /// Opens everything that is on disk. The store comes first: it is locked, and whoever has it has the rest.
@@ -263,7 +265,7 @@ impl Signals {
 impl Ready {
     /// Serves until the first signal, and on until running requests are answered or the second signal comes.
     async fn serve(self) -> u8 {
-        let Self { listener, server, mut reloading, mut signals, .. } = self;
+        let Self { address, listener, server, mut reloading, mut signals, .. } = self;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async {
             // An error is a sender that is gone, and that ends the server too.
@@ -271,14 +273,18 @@ impl Ready {
         };
         let mut stop = Some(stop);
         let mut serving = std::pin::pin!(server.run(listener, shutdown));
+        let mut watchdog = std::pin::pin!(service::watchdog());
+        service::ready(address);
         loop {
             tokio::select! {
                 () = &mut serving => return DONE,
                 () = reloading.next() => continue,
+                () = &mut watchdog => continue,
                 () = signals.next() => {}
             }
             match stop.take() {
                 Some(stop) => {
+                    service::stopping();
                     let _ = stop.send(());
                 }
                 None => return STOPPED_TWICE,

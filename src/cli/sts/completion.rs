@@ -12,7 +12,8 @@ pub(crate) fn script(root: &'static Command, shell: Shell, with_descriptions: bo
     String::from_utf8_lossy(&script).into_owned()
 }
 
-fn describe(command: &'static Command, with_descriptions: bool) -> clap::Command {
+/// The command as clap describes one.
+pub(super) fn describe(command: &'static Command, with_descriptions: bool) -> clap::Command {
     let mut described = clap::Command::new(command.name)
         .disable_help_flag(true)
         .disable_help_subcommand(true)
