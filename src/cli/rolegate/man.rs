@@ -21,7 +21,7 @@ pub(super) fn run(arguments: &ManArguments, console: &mut Console<'_>) -> u8 {
     match written {
         Ok(()) => DONE,
         Err(error) => {
-            console.error(&format_args!("cannot write manual pages to `{}`: {error}", folder.display()));
+            console.error(format_args!("cannot write manual pages to `{}`: {error}", folder.display()));
             FAILED
         }
     }

@@ -2,6 +2,7 @@
 //! that they name, and nothing is written but where they say.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::disallowed_methods, reason = "files of the tests themselves")]
 
 use super::Run;
 use super::serving::Running;
@@ -45,7 +46,7 @@ fn instructions<'a>(stage: &'a str, name: &str) -> Vec<&'a str> {
 fn told(manager: &UnixDatagram) -> Vec<String> {
     let mut bytes = [0; 512];
     let length = manager.recv(&mut bytes).unwrap();
-    let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
+    let text = String::from_utf8(bytes.get(..length).unwrap().to_vec()).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
