@@ -81,7 +81,7 @@ fn is_weekend(time_ms: i64) -> bool {
 
 fn principal(name: &str) -> Result<Principal, Box<dyn Error>> {
     Ok(Principal {
-        id: TokenId::new(TokenId::MIN).ok_or("no id")?,
+        id: TokenId::new(TokenId::MIN).ok_or("no id")?.into(),
         name: TokenName::from(name),
         roles: [RoleName::parse("deployer")?].into(),
         created: Timestamp::EPOCH,

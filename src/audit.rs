@@ -14,7 +14,7 @@ pub use denials::{DENIALS_AT_ONCE, DENIALS_EVERY, DENIED_TOKENS_MAX, Denials, Le
 pub use event::{AuditEvent, AuditOutcome, Change};
 
 use crate::time::Timestamp;
-use crate::token::{Principal, TokenId};
+use crate::token::{Principal, PrincipalId, TokenId};
 use parking_lot::Mutex;
 use std::error::Error;
 use std::fmt;
@@ -65,7 +65,7 @@ pub struct AuditEntry<'a> {
 /// Who did something.
 #[derive(Clone, Copy, Debug)]
 pub enum Actor<'a> {
-    /// The holder of a live token.
+    /// The holder of a live token, or whom an authenticator of the program knows.
     Principal(&'a Principal),
     /// The program itself: at its start, or on its operator's command.
     Program,
@@ -123,8 +123,8 @@ pub struct MemoryAudit {
 pub struct Recorded {
     /// When it happened.
     pub at: Timestamp,
-    /// The id of the token by which it was done; `None` when the program did it.
-    pub actor: Option<TokenId>,
+    /// Who did it; `None` when the program did.
+    pub actor: Option<PrincipalId>,
     /// What happened, by [`AuditEvent::name`].
     pub event: &'static str,
     /// How it ended.
@@ -182,7 +182,7 @@ impl Audit for MemoryAudit {
         self.entries.lock().push(Recorded {
             at: entry.at,
             actor: match entry.actor {
-                Actor::Principal(principal) => Some(principal.id),
+                Actor::Principal(principal) => Some(principal.id.clone()),
                 Actor::Program => None,
             },
             event: entry.event.name(),

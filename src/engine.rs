@@ -24,6 +24,7 @@ pub use transfer::{
 };
 
 use crate::audit::{Actor, Audit, AuditEntry, AuditError, AuditEvent, Denials};
+use crate::authenticator::{Authenticator, Authenticators, RealmError};
 use crate::decision::Decision;
 use crate::path::CanonicalPath;
 use crate::policy::PolicySet;
@@ -32,7 +33,7 @@ use crate::store::page::{Filter, Order, PAGE_MAX, PageQuery};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::token::{Principal, RoleName, TokenRecord};
-use crate::tokens::{Authenticated, TokenIndex, Unauthenticated};
+use crate::tokens::{Authenticated, Handle, TokenIndex, Unauthenticated};
 use crate::uses::Uses;
 use arc_swap::ArcSwap;
 use http::Method;
@@ -50,6 +51,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Engine {
     policies: ArcSwap<PolicySet>,
     tokens: TokenIndex,
+    authenticators: Authenticators,
     store: Box<dyn Store>,
     audit: Box<dyn Audit>,
     /// Shared by the changes that are under way. A deletion asks for it alone before it returns: then every
@@ -82,7 +84,7 @@ pub enum Answer {
 /// Proof that the policies permit a request. Only the gate makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
-    authenticated: Result<Authenticated, Unauthenticated>,
+    authenticated: Result<Known, Unauthenticated>,
     decision: Decision,
     facts: Facts,
 }
@@ -131,6 +133,14 @@ pub enum OpenError {
     Randomness(#[from] rand::rngs::SysError),
 }
 
+/// Whose request it is.
+#[derive(Clone, Debug)]
+struct Known {
+    principal: Principal,
+    /// By which its token is found again; `None` for whoever has no token of the store.
+    handle: Option<Handle>,
+}
+
 /// What an audit entry tells of a permitted request.
 #[derive(Clone, Debug)]
 struct Facts {
@@ -163,6 +173,7 @@ impl Engine {
         Ok(Self {
             policies: ArcSwap::from_pointee(policies),
             tokens,
+            authenticators: Authenticators::default(),
             store,
             audit,
             under_way: RwLock::new(()),
@@ -177,6 +188,23 @@ impl Engine {
         })
     }
 
+    /// Takes other credentials than service tokens as well: `realm` is what the names that this authenticator vouches
+    /// for are told apart by. Authenticators are asked in the order in which they were added.
+    ///
+    /// Such a foreign principal is permitted what its roles permit, except to change tokens and policies: a permit
+    /// outlives its request, and nothing here could tell that the principal was revoked meanwhile.
+    ///
+    /// # Errors
+    /// When the realm has no name that it may have, or another authenticator has it.
+    pub fn with_authenticator(
+        mut self,
+        realm: &'static str,
+        authenticator: Box<dyn Authenticator>,
+    ) -> Result<Self, RealmError> {
+        self.authenticators.add(realm, authenticator)?;
+        Ok(self)
+    }
+
     /// Authenticates a request and decides it. Never waits for the store.
     pub fn check(&self, request: &Request, now: Timestamp) -> Answer {
         self.check_by(&self.policies.load(), request, now)
@@ -185,17 +213,20 @@ impl Engine {
     /// The same by policies that the caller holds: those of [`Engine::policies`], so that everything that is told
     /// of the decision afterwards comes from the policies that made it, whatever was loaded meanwhile.
     pub fn check_by(&self, policies: &Arc<PolicySet>, request: &Request, now: Timestamp) -> Answer {
-        let authenticated = self.tokens.authenticate(request.credential(), now);
+        let authenticated = self.authenticate(request, now);
         let principal = authenticated.as_ref().ok().map(|known| &known.principal);
         let decision = policies.decide(principal, request, now);
         if let Some(principal) = principal {
-            self.uses.count(principal.id, &decision, policies, now);
+            // Of others there is nothing in the store that a use could be told of.
+            if let Some(token) = principal.id.token() {
+                self.uses.count(token, &decision, policies, now);
+            }
         }
         match authenticated {
             authenticated if decision.is_allow() => {
                 Answer::Permitted(Permit { authenticated, decision, facts: Facts::of(request) })
             }
-            Ok(Authenticated { principal, .. }) => {
+            Ok(Known { principal, .. }) => {
                 Answer::Forbidden(Forbidden { id: self.next_decision(), principal, decision })
             }
             Err(cause) => Answer::Unauthenticated(Challenge { id: self.next_decision(), cause, decision }),
@@ -238,10 +269,21 @@ impl Engine {
     }
 
     /// Who a request was permitted to, as that token is now; `None` when it is no longer live. A permit may be as old as
-    /// a client takes to send a body.
+    /// a client takes to send a body. Nobody can say of foreign principals whether they still are who they were.
     fn holder(&self, permit: &Permit, now: Timestamp) -> Option<Principal> {
-        let known = permit.authenticated.as_ref().ok()?;
-        self.tokens.principal_of(known.handle, now)
+        self.tokens.principal_of(permit.authenticated.as_ref().ok()?.handle?, now)
+    }
+
+    /// Who the request comes from: its token says so, and authenticators of the program where it carries none.
+    fn authenticate(&self, request: &Request, now: Timestamp) -> Result<Known, Unauthenticated> {
+        match self.tokens.authenticate(request.credential(), now) {
+            Ok(Authenticated { principal, handle }) => Ok(Known { principal, handle: Some(handle) }),
+            Err(cause) => match self.authenticators.authenticate(request, now) {
+                Some(Ok(principal)) => Ok(Known { principal, handle: None }),
+                Some(Err(refusal)) => Err(Unauthenticated::Foreign(refusal)),
+                None => Err(cause),
+            },
+        }
     }
 
     fn next_decision(&self) -> DecisionId {

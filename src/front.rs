@@ -53,7 +53,8 @@ pub(crate) fn explain(request: &Request, forbidden: &Forbidden, policies: &Polic
     let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
     let lacking = if lacks_all { covering } else { Vec::new() };
 
-    let mut message = format!("this token may not `{} {}`", request.method(), request.path());
+    let who = if forbidden.principal.id.token().is_some() { "token" } else { "credential" };
+    let mut message = format!("this {who} may not `{} {}`", request.method(), request.path());
     for (at, name) in lacking.iter().enumerate() {
         message.push_str(if at == 0 { ": it takes the permission `" } else { " or `" });
         message.push_str(name);

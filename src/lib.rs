@@ -33,6 +33,7 @@ pub(crate) mod yaml;
 #[cfg(any(feature = "embedded", feature = "server"))]
 pub(crate) mod batch;
 pub mod policy;
+pub mod authenticator;
 pub mod store;
 pub mod tokens;
 pub mod uses;

@@ -275,12 +275,22 @@ impl Request {
         value.to_str().map(Some).map_err(|_| HeaderError::NotText)
     }
 
+    /// All header fields, those that carry credentials among them: for authenticators. Conditions never see these.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
+    /// The query without its question mark, as it was sent.
+    pub fn query(&self) -> Option<&str> {
+        self.0.query.as_deref()
+    }
+
     /// The value of a query parameter, decoded as HTML forms encode it.
     ///
     /// # Errors
     /// When the parameter is repeated, or not encoded text.
     pub fn query_parameter(&self, name: &str) -> Result<Option<String>, QueryError> {
-        query_parameter(self.0.query.as_deref().unwrap_or_default(), name)
+        query_parameter(self.query().unwrap_or_default(), name)
     }
 
     /// How much of the request its client chose the length of, in bytes.

@@ -2,8 +2,11 @@
 
 #[cfg(feature = "server")]
 pub mod candidates;
+mod foreign;
 mod state;
 
+pub(crate) use foreign::check_realm;
+pub use foreign::{ForeignId, ForeignIdError, PrincipalId, REALM_MAX_CHARS, SUBJECT_MAX_CHARS};
 pub use state::SecretState;
 
 use crate::time::Timestamp;
@@ -158,16 +161,16 @@ pub struct FormerSecret {
     pub expires: Timestamp,
 }
 
-/// Who a live token is.
+/// Who a live token is, or somebody whom an authenticator of the embedding program knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The token's number.
-    pub id: TokenId,
-    /// The token's name.
+    /// By what it is known: a token by its number.
+    pub id: PrincipalId,
+    /// The token's name; of others, what they are known by.
     pub name: TokenName,
     /// The roles it holds, as they were given to it.
     pub roles: Arc<[RoleName]>,
-    /// When the token was created.
+    /// When the token was created; of others, when they were authenticated.
     pub created: Timestamp,
 }
 
@@ -470,7 +473,7 @@ impl TokenRecord {
     /// Who this token is while it lives.
     pub fn principal(&self) -> Principal {
         Principal {
-            id: self.id,
+            id: self.id.into(),
             name: TokenName::from(self.name.as_str()),
             roles: Arc::from(self.roles.as_slice()),
             created: self.created,

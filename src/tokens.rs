@@ -8,6 +8,7 @@ pub use self::slot::Handle;
 
 use self::shard::{Content, Shard};
 use self::slot::Slot;
+use crate::authenticator::ForeignRefusal;
 use crate::request::{Credential, Unusable};
 use crate::store::{LentToken, Store, StoreError};
 use crate::time::Timestamp;
@@ -31,7 +32,7 @@ pub struct TokenIndex {
     configured: Mutex<BTreeSet<TokenId>>,
 }
 
-/// Who presents a credential.
+/// Who presents a service token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authenticated {
     /// Who it is.
@@ -42,6 +43,7 @@ pub struct Authenticated {
 
 /// Why a credential is no live token. The client is told none of it; the log is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unauthenticated {
     /// There was no credential.
     #[error("the request carries no token")]
@@ -61,6 +63,9 @@ pub enum Unauthenticated {
     /// The token got another secret, and the time is over in which this one was still good.
     #[error("the secret of the token {0} was replaced")]
     Rotated(TokenId),
+    /// The credential is of another kind than a service token, and its authenticator refuses it.
+    #[error(transparent)]
+    Foreign(ForeignRefusal),
 }
 
 /// A shard by itself in its cache lines, so that threads in neighbouring ones do not slow each other down.
@@ -108,7 +113,7 @@ impl TokenIndex {
 
     /// The id of the token that a secret with this digest would be let in as at `now`. To know a digest proves nothing.
     pub fn live_id_of(&self, digest: &TokenDigest, now: Timestamp) -> Option<TokenId> {
-        self.admit(digest, now).ok().map(|known| known.principal.id)
+        self.admit(digest, now).ok()?.principal.id.token()
     }
 
     /// The id of the token whose secret, or former secret, has this digest, be it live or not.

@@ -272,7 +272,7 @@ mod tests {
         fn call(&self, token: u64, path: &str, at: i64) {
             let (id, now) = (id(token), Timestamp::from_millis(at));
             let roles = Arc::from([RoleName::parse("ci").unwrap()]);
-            let principal = Principal { id, name: "ci".into(), roles, created: Timestamp::EPOCH };
+            let principal = Principal { id: id.into(), name: "ci".into(), roles, created: Timestamp::EPOCH };
             let request = Request::new(http::Method::GET, CanonicalPath::parse(path).unwrap());
             let decision = self.policies.decide(Some(&principal), &request, now);
             self.uses.count(id, &decision, &self.policies, now);

@@ -112,7 +112,7 @@ fn decides(set: &PolicySet, other: &PolicySet) {
 fn holder(role: &RoleName) -> Option<Principal> {
     let roles = Arc::from([role.clone()]);
     Some(Principal {
-        id: TokenId::new(TokenId::MIN)?,
+        id: TokenId::new(TokenId::MIN)?.into(),
         name: TokenName::from("t"),
         roles,
         created: Timestamp::EPOCH,

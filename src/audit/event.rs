@@ -2,7 +2,7 @@
 
 use crate::decision::PolicyVersion;
 use crate::time::Timestamp;
-use crate::token::{TokenDigest, TokenId, TokenRecord};
+use crate::token::{PrincipalId, TokenDigest, TokenId, TokenRecord};
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -101,10 +101,10 @@ pub enum AuditEvent<'a> {
         /// How many refusals and denials of the same actor have no entry, since its last one.
         left_out: u64,
     },
-    /// Refusals and denials that have no entry, after the last of the same token that has one.
+    /// Refusals and denials that have no entry, after the last of the same principal that has one.
     DenialsLeftOut {
-        /// The token; `None` for several, where more were denied at once than are told apart.
-        token: Option<TokenId>,
+        /// Whose; `None` for several, where more were denied at once than are told apart.
+        principal: Option<&'a PrincipalId>,
         /// How many.
         count: u64,
         /// When the first of them was.
@@ -250,7 +250,8 @@ impl<'a> AuditEvent<'a> {
     /// The id of the token that the event is about, whether there is such a token or not.
     pub fn token_id(&self) -> Option<TokenId> {
         match self {
-            Self::ChangeRefused { token, .. } | Self::DenialsLeftOut { token, .. } => *token,
+            Self::ChangeRefused { token, .. } => *token,
+            Self::DenialsLeftOut { principal, .. } => principal.and_then(PrincipalId::token),
             other => other.token().map(|token| token.id),
         }
     }

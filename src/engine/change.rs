@@ -50,7 +50,7 @@ pub struct CreatedToken {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// The request was permitted to nobody in particular.
+    /// The request was permitted to nobody in particular, or to somebody without a token.
     #[error("tokens are changed by holders of a token only, and the request carries none")]
     Anonymous,
     /// The token that the request was permitted to is no longer live.
@@ -292,7 +292,8 @@ impl Engine {
 
     /// Who changes tokens by this permit, which may be as old as a client takes to send a body.
     pub(super) fn changer<'p>(&self, permit: &'p Permit, now: Timestamp) -> Result<Actor<'p>, ChangeError> {
-        let principal = permit.principal().ok_or(ChangeError::Anonymous)?;
+        let principal =
+            permit.principal().filter(|it| it.id.token().is_some()).ok_or(ChangeError::Anonymous)?;
         let holder = self.holder(permit, now).ok_or(ChangeError::Revoked)?;
         // Who sends a body byte by byte must not keep what was taken from the token, or from its roles, meanwhile.
         let is_as_permitted =

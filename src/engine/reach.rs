@@ -73,7 +73,7 @@ impl Engine {
 impl Permit {
     /// Whether this is the token of the request. It reaches what it reaches, whatever conditions ask about it.
     pub(super) fn is_of(&self, record: &TokenRecord) -> bool {
-        self.principal().is_some_and(|principal| principal.id == record.id)
+        self.principal().is_some_and(|principal| principal.id.token() == Some(record.id))
     }
 }
 

@@ -2,14 +2,14 @@
 //! the log goes on.
 
 use super::{ChangeError, Engine, Forbidden, Permit};
-use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, AuditOutcome, Change};
+use crate::audit::{Actor, AuditEntry, AuditError, AuditEvent, AuditOutcome, Change, LeftOut};
 use crate::request::Request;
 use crate::time::Timestamp;
 use crate::token::TokenId;
 use std::fmt;
 use std::sync::Arc;
 
-/// A denial that is to have an entry. One that is dropped without it is counted in the next entry of its token.
+/// A denial that is to have an entry. One that is dropped without it is counted in the next entry of its principal.
 #[must_use]
 pub struct DenialEntry {
     engine: Arc<Engine>,
@@ -22,14 +22,14 @@ pub struct DenialEntry {
 
 impl Engine {
     /// The entry that is to tell of a denial, for the caller to record before it answers; `None` when the denials of
-    /// this token are only counted for now, see [`crate::audit::Denials`]. Never waits.
+    /// this principal are only counted for now, see [`crate::audit::Denials`]. Never waits.
     pub fn denial_entry(
         self: &Arc<Self>,
         denied: Forbidden,
         request: Request,
         now: Timestamp,
     ) -> Option<DenialEntry> {
-        let left_out = self.denials.lock().admit(denied.principal.id, now)?;
+        let left_out = self.denials.lock().admit(&denied.principal.id, now)?;
         let engine = Arc::clone(self);
         Some(DenialEntry { engine, denied, request, left_out, at: now, is_recorded: false })
     }
@@ -43,10 +43,10 @@ impl Engine {
         let due = self.denials.lock().take_due(now, all);
         let mut failed = None;
         for left_out in due {
-            let (token, count, since) = (left_out.token, left_out.count, left_out.since);
-            let event = AuditEvent::DenialsLeftOut { token, count, since };
+            let LeftOut { principal, count, since } = left_out;
+            let event = AuditEvent::DenialsLeftOut { principal: principal.as_ref(), count, since };
             if let Err(error) = self.record_own(event, now) {
-                self.denials.lock().put_back(token, count, since);
+                self.denials.lock().put_back(principal.as_ref(), count, since);
                 failed = Some(error);
             }
         }
@@ -98,12 +98,12 @@ impl Engine {
         if is_told_otherwise(error) {
             return made;
         }
-        let Some(left_out) = self.denials.lock().admit(principal.id, now) else { return made };
+        let Some(left_out) = self.denials.lock().admit(&principal.id, now) else { return made };
         let reason = &error.to_string();
         let event = AuditEvent::ChangeRefused { change, token, reason, left_out };
         if self.record_by(permit, event, now).is_err() {
             // Nothing was changed. That it was asked for is told once the log can be written.
-            self.denials.lock().put_back(Some(principal.id), left_out + 1, now);
+            self.denials.lock().put_back(Some(&principal.id), left_out + 1, now);
         }
         made
     }
@@ -151,8 +151,8 @@ impl DenialEntry {
 impl Drop for DenialEntry {
     fn drop(&mut self) {
         if !self.is_recorded {
-            let token = Some(self.denied.principal.id);
-            self.engine.denials.lock().put_back(token, self.left_out + 1, self.at);
+            let principal = Some(&self.denied.principal.id);
+            self.engine.denials.lock().put_back(principal, self.left_out + 1, self.at);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplaceError {
-    /// The request was permitted to nobody in particular.
+    /// The request was permitted to nobody in particular, or to somebody without a token.
     #[error("policies are replaced by holders of a token only, and the request carries none")]
     Anonymous,
     /// The token that the request was permitted to is no longer live.
@@ -61,7 +61,8 @@ impl Engine {
 
     fn replacer<'p>(&self, by: Option<&'p Permit>, now: Timestamp) -> Result<Actor<'p>, ReplaceError> {
         let Some(permit) = by else { return Ok(Actor::Program) };
-        let principal = permit.principal().ok_or(ReplaceError::Anonymous)?;
+        let principal =
+            permit.principal().filter(|it| it.id.token().is_some()).ok_or(ReplaceError::Anonymous)?;
         // The permit may be as old as loading policies takes.
         if self.holder(permit, now).is_some() {
             Ok(Actor::Principal(principal))

@@ -233,7 +233,7 @@ mod tests {
                     Subject::Role(role) => Some(vec![role.clone()]),
                 };
                 let principal = roles.map(|roles| Principal {
-                    id: TokenId::new(100_000_000_000_000).unwrap(),
+                    id: TokenId::new(100_000_000_000_000).unwrap().into(),
                     name: TokenName::from("t"),
                     roles: roles.into(),
                     created: Timestamp::EPOCH,

@@ -89,7 +89,7 @@ impl Policies {
 impl PolicySet {
     fn decide_for(&self, roles: &[&str], method: &str, path: &str) -> Decision {
         let principal = Principal {
-            id: TokenId::new(100_000_000_000_000).unwrap(),
+            id: TokenId::new(100_000_000_000_000).unwrap().into(),
             name: TokenName::from("t"),
             roles: roles.iter().map(|name| role(name)).collect(),
             created: Timestamp::EPOCH,

@@ -7,7 +7,7 @@ use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
 use crate::request::METHOD_MAX_BYTES;
 use crate::token::candidates::without_secrets;
-use crate::token::{Principal, TokenId};
+use crate::token::{ForeignId, Principal, PrincipalId, TokenId};
 use http::{Method, StatusCode};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -25,7 +25,7 @@ pub(super) struct Line {
     method: Method,
     started: Instant,
     outcome: Outcome,
-    token: Option<TokenId>,
+    principal: Option<PrincipalId>,
     rule: Option<Location>,
     decision_id: Option<DecisionId>,
     cause: Option<String>,
@@ -54,7 +54,7 @@ impl Line {
             method: request.method().clone(),
             started: Instant::now(),
             outcome: Outcome::Malformed,
-            token: None,
+            principal: None,
             rule: None,
             decision_id: None,
             cause: None,
@@ -88,14 +88,14 @@ impl Line {
             }
         };
         self.outcome = outcome;
-        self.token = principal.map(|principal: &Principal| principal.id);
+        self.principal = principal.map(|principal: &Principal| principal.id.clone());
         self.rule = policies.deciding_rule(decision).map(|rule| rule.location.clone());
         self.tell_failures(decision, policies);
     }
 
-    /// Whether the request came with a live token.
-    pub(super) const fn is_of_live_token(&self) -> bool {
-        self.token.is_some()
+    /// Whether it is known who the request comes from.
+    pub(super) const fn is_authenticated(&self) -> bool {
+        self.principal.is_some()
     }
 
     /// Notes whose credential is no live token.
@@ -124,7 +124,8 @@ impl Line {
         let path = without_secrets(self.path.as_ref().map_or("-", CanonicalPath::as_str));
         let path = &*path;
         let decision = self.outcome.name();
-        let token = self.token.map(TokenId::get);
+        let token = self.principal.as_ref().and_then(PrincipalId::token).map(TokenId::get);
+        let foreign = self.principal.as_ref().and_then(PrincipalId::foreign).map(ForeignId::as_str);
         let rule = self.rule.as_ref().map(tracing::field::display);
         let decision_id = self.decision_id.map(tracing::field::display);
         let cause = self.cause.as_deref();
@@ -145,6 +146,7 @@ impl Line {
                     duration_us,
                     decision,
                     token,
+                    foreign,
                     rule,
                     decision_id,
                     cause,

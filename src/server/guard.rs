@@ -68,7 +68,7 @@ where
         }
         line.log(response.status());
         // While connections are short they are for live tokens: all others have to queue for each request.
-        if is_crowded && !line.is_of_live_token() { reply::closing(response) } else { response }
+        if is_crowded && !line.is_authenticated() { reply::closing(response) } else { response }
     }
 }
 

@@ -22,7 +22,8 @@ const RULES_MAX: usize = 1000;
 /// What stands in the place of every value when there are too many.
 const OTHER: &str = "other";
 /// Why credentials are no live tokens.
-const FAILURES: [&str; 7] = ["scheme", "form", "checksum", "unknown", "expired", "disabled", "rotated"];
+const FAILURES: [&str; 8] =
+    ["scheme", "form", "checksum", "unknown", "expired", "disabled", "rotated", "foreign"];
 /// Whether a client's attempts were counted for itself.
 const COUNTED: [&str; 2] = ["alone", "together"];
 
@@ -224,6 +225,7 @@ const fn failure(cause: &Unauthenticated) -> &'static str {
         Unauthenticated::Expired(_) => "expired",
         Unauthenticated::Disabled(_) => "disabled",
         Unauthenticated::Rotated(_) => "rotated",
+        Unauthenticated::Foreign(_) => "foreign",
     }
 }
 
@@ -311,6 +313,7 @@ mod tests {
 
     #[test]
     fn every_cause_of_a_failed_authentication_has_its_counter_from_the_start() {
+        use crate::authenticator::{ForeignRefusal, RefusalCause};
         let id = crate::token::TokenId::generate().unwrap();
         let metrics = Metrics::new();
         let text = || metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
@@ -324,13 +327,17 @@ mod tests {
             Unauthenticated::Expired(id),
             Unauthenticated::Disabled(id),
             Unauthenticated::Rotated(id),
+            Unauthenticated::Foreign(ForeignRefusal {
+                realm: "workload",
+                cause: RefusalCause::Refused("expired"),
+            }),
         ] {
             metrics.failed_authentication(&cause);
             metrics.too_many_attempts(cause == Unauthenticated::Unknown);
         }
         let after = text();
         assert_eq!(lines(&after), before, "{after}");
-        for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 6)] {
+        for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 7)] {
             assert!(after.contains(&format!("{{{label}}} {count}\n")), "{label}: {after}");
         }
     }

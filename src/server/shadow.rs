@@ -10,7 +10,7 @@ use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet, Route};
 use crate::request::{Malformed, Request};
 use crate::time::Timestamp;
-use crate::token::{Principal, RoleName, TokenId};
+use crate::token::{ForeignId, Principal, PrincipalId, RoleName, TokenId};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
@@ -90,7 +90,7 @@ pub struct ShadowRequest {
     /// By which the log finds it.
     pub request_id: Option<Arc<str>>,
     /// Whose it is.
-    pub token: Option<TokenId>,
+    pub principal: Option<PrincipalId>,
     /// The rule in force that decided it.
     pub rule: Option<Location>,
     /// The rule of the candidate that would.
@@ -330,7 +330,7 @@ impl Case {
             method: self.request.method().clone(),
             path: self.request.path().clone(),
             request_id: self.request.id().cloned(),
-            token: self.principal.as_ref().map(|principal| principal.id),
+            principal: self.principal.as_ref().map(|principal| principal.id.clone()),
             rule: place(&self.policies, &self.decision),
             candidate_rule: place(candidate, would),
         }
@@ -366,7 +366,8 @@ fn tell(roles: Option<&[RoleName]>, route: &Route, change: ShadowChange, last: &
         request_id = last.request_id.as_deref(),
         method = last.method.as_str(),
         path = last.path.as_str(),
-        token = last.token.map(TokenId::get),
+        token = last.principal.as_ref().and_then(PrincipalId::token).map(TokenId::get),
+        foreign = last.principal.as_ref().and_then(PrincipalId::foreign).map(ForeignId::as_str),
         roles = in_words(roles),
         route = route.as_str(),
         change = change.name(),

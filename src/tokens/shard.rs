@@ -61,7 +61,7 @@ impl Shard {
             return Err(Unauthenticated::Disabled(id));
         }
         let roles = self.roles.get(slot.roles()).ok_or(Unauthenticated::Unknown)?.clone();
-        Ok(Principal { id, name: slot.name().clone(), roles, created: slot.created() })
+        Ok(Principal { id: id.into(), name: slot.name().clone(), roles, created: slot.created() })
     }
 
     /// All slots, those in which nothing is among them.

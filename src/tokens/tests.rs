@@ -393,7 +393,7 @@ fn token_is_known_all_the_while_it_is_updated() {
         let reader = scope.spawn(|| {
             let mut admitted = 0;
             while !is_over.load(Ordering::SeqCst) || admitted == 0 {
-                assert_eq!(told(&index, &credential, 0).map(|known| known.id), Ok(record.id));
+                assert_eq!(told(&index, &credential, 0).map(|known| known.id), Ok(record.id.into()));
                 assert!(index.is_live(handle, at(0)));
                 admitted += 1;
             }
@@ -419,7 +419,7 @@ fn token_is_known_by_one_secret_or_the_other_all_the_while_it_is_rotated() {
             while !is_over.load(Ordering::SeqCst) || admitted == 0 {
                 // With grace, whichever is presented is the token's, or its former one.
                 for credential in &credentials[..1] {
-                    assert_eq!(told(&index, credential, 0).map(|known| known.id), Ok(first.id));
+                    assert_eq!(told(&index, credential, 0).map(|known| known.id), Ok(first.id.into()));
                 }
                 admitted += 1;
             }

@@ -45,7 +45,7 @@ fn request() -> Outcome<Request> {
 
 fn decide(set: &PolicySet, asker: Asker) -> Outcome<Decision> {
     let boss = Principal {
-        id: TokenId::new(TokenId::MIN + 5).ok_or("id")?,
+        id: TokenId::new(TokenId::MIN + 5).ok_or("id")?.into(),
         name: TokenName::from("team-a"),
         roles: [RoleName::parse("boss")?].into(),
         created: Timestamp::from_millis(1_000),

@@ -111,7 +111,7 @@ pub(crate) fn watched<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'stati
 
 pub(crate) fn decide(set: &rolegate::policy::PolicySet, path: &str) -> Outcome<Decision> {
     let principal = Principal {
-        id: TokenId::new(TokenId::MIN).ok_or("id")?,
+        id: TokenId::new(TokenId::MIN).ok_or("id")?.into(),
         name: TokenName::from("t"),
         roles: [RoleName::parse("r")?].into(),
         created: Timestamp::EPOCH,

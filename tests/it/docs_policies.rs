@@ -49,7 +49,7 @@ fn decide(set: &PolicySet, request: &str, roles: &str) -> Outcome<bool> {
     let named = roles.split(", ").filter(|role| !matches!(*role, "no token" | "none"));
     let roles_held: Vec<RoleName> = named.map(RoleName::parse).collect::<Result<_, _>>()?;
     let principal = Principal {
-        id: TokenId::new(TokenId::MIN).ok_or("id")?,
+        id: TokenId::new(TokenId::MIN).ok_or("id")?.into(),
         name: TokenName::from("t"),
         roles: roles_held.into(),
         created: Timestamp::EPOCH,

@@ -235,7 +235,7 @@ fn names(entries: &[Recorded]) -> Vec<&str> {
 fn live_token_is_permitted_what_its_role_may_and_forbidden_the_rest() -> Outcome {
     let world = World::start()?;
     let (id, secret) = world.create(reader())?;
-    assert_eq!(world.permit(&secret, "GET", "/things")?.principal().map(|principal| principal.id), Some(id));
+    assert_eq!(world.permit(&secret, "GET", "/things")?.principal().and_then(|it| it.id.token()), Some(id));
     assert!(matches!(world.check(&secret, "POST", "/things", 1)?, Answer::Forbidden(_)));
     assert!(matches!(world.check(&secret, "GET", "/nowhere", 1)?, Answer::Forbidden(_)));
     Ok(())
@@ -441,7 +441,7 @@ fn deletion_returns_when_changes_have_ended_that_its_token_began() -> Outcome {
 fn bootstrap_token_that_was_deleted_stays_deleted() -> Outcome {
     let world = World::start()?;
     let admin = world.admin()?;
-    let id = admin.principal().ok_or("no principal")?.id;
+    let id = admin.principal().and_then(|it| it.id.token()).ok_or("no token")?;
     world.engine.delete(&admin, id, at(2))?;
     world.engine.provision(&bootstrap("admin", None)?, at(3))?;
     assert!(matches!(world.check(BOOTSTRAP, "GET", "/tokens/", 3)?, Answer::Unauthenticated(_)));

@@ -44,7 +44,7 @@ fn decide(set: &PolicySet) -> Outcome<Decision> {
 /// `GET /teams/a?n=5` of the token `team-a`.
 fn asked() -> Outcome<(Principal, Request, Timestamp)> {
     let principal = Principal {
-        id: TokenId::new(TokenId::MIN).ok_or("id")?,
+        id: TokenId::new(TokenId::MIN).ok_or("id")?.into(),
         name: TokenName::from("team-a"),
         roles: [RoleName::parse("r")?].into(),
         created: Timestamp::EPOCH,

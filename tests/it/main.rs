@@ -1,6 +1,7 @@
 //! Everything that is tested from outside: one binary, one module a subject.
 
 mod allocations;
+mod authenticators;
 mod conditions;
 #[cfg(feature = "config")]
 mod config;

@@ -76,7 +76,7 @@ fn is_allowed(
     // The model asks for this name, as the granted token may have and the granter has not.
     let name = if id == 2 { "t" } else { "u" };
     let principal = Principal {
-        id: TokenId::new(TokenId::MIN + id).ok_or("no id")?,
+        id: TokenId::new(TokenId::MIN + id).ok_or("no id")?.into(),
         name: name.into(),
         roles: roles.into(),
         created: Timestamp::EPOCH,

@@ -10,6 +10,7 @@
 
 mod api;
 mod attempts;
+mod authenticators;
 mod audit;
 mod client;
 mod corpus;

@@ -4,7 +4,7 @@ use super::LINE_MAX_BYTES;
 use super::chain::Tail;
 use crate::audit::{Actor, AuditEntry, AuditEvent, Change};
 use crate::token::candidates::without_secrets;
-use crate::token::{RoleName, TokenId, TokenOrigin, TokenRecord};
+use crate::token::{ForeignId, PrincipalId, RoleName, TokenId, TokenOrigin, TokenRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::Formatter;
 use std::io;
@@ -38,6 +38,7 @@ struct Line<'a> {
 #[serde(untagged)]
 enum ActorLine<'a> {
     Token { token: u64, name: &'a str },
+    Foreign { foreign: &'a str },
     Program(&'static str),
 }
 
@@ -93,6 +94,8 @@ enum Detail<'a> {
     },
     LeftOut {
         token_id: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        foreign: Option<&'a str>,
         count: u64,
         since: String,
     },
@@ -188,9 +191,10 @@ impl<'a> Line<'a> {
             event: entry.event.name(),
             outcome: entry.event.outcome().name(),
             actor: match entry.actor {
-                Actor::Principal(principal) => {
-                    ActorLine::Token { token: principal.id.get(), name: &principal.name }
-                }
+                Actor::Principal(principal) => match &principal.id {
+                    PrincipalId::Token(id) => ActorLine::Token { token: id.get(), name: &principal.name },
+                    PrincipalId::Foreign(id) => ActorLine::Foreign { foreign: id.as_str() },
+                },
                 Actor::Program => ActorLine::Program("rolegate"),
             },
             client_ip: entry.client_ip.map(|ip| ip.to_string()),
@@ -234,9 +238,12 @@ impl<'a> Detail<'a> {
             AuditEvent::AdminDenied { method, path, decision_id, left_out } => {
                 Self::Denied { method, path, decision_id, left_out }
             }
-            AuditEvent::DenialsLeftOut { token, count, since } => {
-                Self::LeftOut { token_id: token.map(TokenId::get), count, since: since.to_string() }
-            }
+            AuditEvent::DenialsLeftOut { principal, count, since } => Self::LeftOut {
+                token_id: principal.and_then(PrincipalId::token).map(TokenId::get),
+                foreign: principal.and_then(PrincipalId::foreign).map(ForeignId::as_str),
+                count,
+                since: since.to_string(),
+            },
             AuditEvent::EntriesLost { count, since } => Self::Lost { count, since: since.to_string() },
             AuditEvent::LogReopened => Self::Nothing {},
         }

@@ -8,7 +8,7 @@ use crate::audit::{Actor, AuditEvent, AuditOutcome, Change};
 use crate::decision::PolicyVersion;
 use crate::time::Timestamp;
 use crate::token::{
-    FormerSecret, Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord,
+    ForeignId, FormerSecret, Principal, RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord,
 };
 use std::fs::{OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -92,6 +92,7 @@ fn every_event_is_one_line_without_secrets() {
     let (_folder, path) = place();
     let audit = FileAudit::open(&path).unwrap();
     let (before, owner) = (token(1), token(2).principal());
+    let foreign = Principal { id: ForeignId::new("door", "alice").unwrap().into(), ..owner.clone() };
     let former =
         FormerSecret { digest: before.digest, kind: before.kind, expires: Timestamp::from_millis(2) };
     let rotated =
@@ -132,7 +133,8 @@ fn every_event_is_one_line_without_secrets() {
             outcome: AuditOutcome::Refused,
             reason: "policy.rhai:1:16: no such method",
         },
-        AuditEvent::DenialsLeftOut { token: Some(owner.id), count: 9_990, since: Timestamp::EPOCH },
+        AuditEvent::DenialsLeftOut { principal: Some(&owner.id), count: 9_990, since: Timestamp::EPOCH },
+        AuditEvent::DenialsLeftOut { principal: Some(&foreign.id), count: 1, since: Timestamp::EPOCH },
         AuditEvent::DigestSpent(&before.digest),
         AuditEvent::SpendFailed { digest: &before.digest, reason: "no room" },
         AuditEvent::LogReopened,
@@ -142,6 +144,7 @@ fn every_event_is_one_line_without_secrets() {
     for event in events {
         audit.record(&entry(Some(&owner), event)).unwrap();
     }
+    audit.record(&entry(Some(&foreign), AuditEvent::LogReopened)).unwrap();
     let text = text(&path);
     insta::assert_snapshot!("audit_lines", text);
     assert!(!text.contains(&"01".repeat(8)), "more than a fingerprint");

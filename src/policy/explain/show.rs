@@ -4,7 +4,7 @@ use super::{Asked, Explanation, Finding, Note, Obstacle, Part};
 use crate::decision::{Denial, Verdict};
 use crate::policy::declaration::{Effect, Subject};
 use crate::policy::script::Source;
-use crate::token::Principal;
+use crate::token::{Principal, PrincipalId};
 use std::fmt;
 
 /// The most characters of a line of a policy that are shown.
@@ -153,9 +153,10 @@ impl fmt::Display for Note {
 
 fn write_principal(f: &mut fmt::Formatter<'_>, principal: Option<&Principal>) -> fmt::Result {
     let Some(principal) = principal else { return f.write_str("without a token") };
-    write!(f, "token {}", principal.id)?;
-    if !principal.name.is_empty() {
-        write!(f, " {:?}", principal.name)?;
+    match &principal.id {
+        PrincipalId::Foreign(id) => write!(f, "foreign principal {id}")?,
+        PrincipalId::Token(id) if principal.name.is_empty() => write!(f, "token {id}")?,
+        PrincipalId::Token(id) => write!(f, "token {id} {:?}", principal.name)?,
     }
     match &*principal.roles {
         [] => f.write_str(" without a role"),

@@ -29,7 +29,7 @@ fn policies(text: &str) -> PolicySet {
 
 fn token(roles: &[&str]) -> Principal {
     Principal {
-        id: TokenId::new(TokenId::MIN).unwrap(),
+        id: TokenId::new(TokenId::MIN).unwrap().into(),
         name: TokenName::from("strong"),
         roles: roles.iter().map(|role| RoleName::parse(role).unwrap()).collect(),
         created: Timestamp::EPOCH,

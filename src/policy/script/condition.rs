@@ -278,14 +278,17 @@ pub(super) fn register(engine: &mut Engine) {
             noted(&request.0, Fact::ClientIp, address)
         })
         .register_get("token", |request: &mut RequestView| {
-            let is_known = request.0.principal.is_some();
+            let is_token = request.0.principal.as_ref().is_some_and(|known| known.id.token().is_some());
             let token =
-                if is_known { Dynamic::from(TokenView(Arc::clone(&request.0))) } else { Dynamic::UNIT };
+                if is_token { Dynamic::from(TokenView(Arc::clone(&request.0))) } else { Dynamic::UNIT };
             noted(&request.0, Fact::Token, token)
         })
         .register_type_with_name::<TokenView>("token")
         .register_get("id", |token: &mut TokenView| {
-            let id = |known: &Principal| Dynamic::from_int(i64::try_from(known.id.get()).unwrap_or(i64::MAX));
+            let id = |known: &Principal| {
+                let id = known.id.token().and_then(|id| i64::try_from(id.get()).ok());
+                id.map_or(Dynamic::UNIT, Dynamic::from_int)
+            };
             of_token(token, Fact::TokenId, id)
         })
         .register_get("name", |token: &mut TokenView| {

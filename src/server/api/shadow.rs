@@ -5,7 +5,7 @@ use super::{Api, Sent, only_get};
 use crate::engine::Permit;
 use crate::front::reply::{self, Failure, Reply};
 use crate::policy::Location;
-use crate::token::{RoleName, TokenId};
+use crate::token::{ForeignId, PrincipalId, RoleName, TokenId};
 use http::StatusCode;
 use serde::Serialize;
 
@@ -44,6 +44,9 @@ struct Last<'a> {
     path: &'a str,
     request_id: Option<&'a str>,
     token_id: Option<u64>,
+    /// Whom an authenticator of the program knows; without it and a token, it was nobody's request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foreign: Option<&'a str>,
     rule: Option<String>,
     candidate_rule: Option<String>,
 }
@@ -73,7 +76,7 @@ pub(super) fn report(api: &Api, permit: &Permit, sent: &Sent) -> Result<Reply, F
 impl<'a> Difference<'a> {
     fn of(difference: &'a ShadowDifference) -> Self {
         let ShadowDifference { roles, route, change, count, first, last } = difference;
-        let ShadowRequest { at, method, path, request_id, token, rule, candidate_rule } = last;
+        let ShadowRequest { at, method, path, request_id, principal, rule, candidate_rule } = last;
         Self {
             roles: roles.as_deref().map(|roles| roles.iter().map(RoleName::as_str).collect()),
             route: route.as_str(),
@@ -85,7 +88,8 @@ impl<'a> Difference<'a> {
                 method: method.as_str(),
                 path: path.as_str(),
                 request_id: request_id.as_deref(),
-                token_id: token.map(TokenId::get),
+                token_id: principal.as_ref().and_then(PrincipalId::token).map(TokenId::get),
+                foreign: principal.as_ref().and_then(PrincipalId::foreign).map(ForeignId::as_str),
                 rule: rule.as_ref().map(Location::to_string),
                 candidate_rule: candidate_rule.as_ref().map(Location::to_string),
             },

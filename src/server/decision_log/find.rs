@@ -6,7 +6,7 @@ use crate::path::CanonicalPath;
 use crate::policy::explain::Fact;
 use crate::request::{Credential, Request, RequestParts};
 use crate::time::Timestamp;
-use crate::token::{Principal, RoleName, TokenId, TokenName};
+use crate::token::{ForeignId, Principal, PrincipalId, RoleName, TokenId, TokenName};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -239,11 +239,26 @@ fn time(text: &str) -> Result<Timestamp, String> {
 fn principal(token: TokenLine) -> Result<Principal, String> {
     let roles: Result<Vec<RoleName>, _> = token.roles.iter().map(|role| RoleName::parse(role)).collect();
     Ok(Principal {
-        id: TokenId::new(token.id).ok_or_else(|| format!("{} is no token id", token.id))?,
+        id: principal_id(token.id, token.foreign.as_deref())?,
         name: TokenName::from(token.name),
         roles: roles.map_err(|error| format!("a role is none: {error}"))?.into(),
         created: time(&token.created)?,
     })
+}
+
+/// By what the principal is known: one of the two.
+fn principal_id(token: Option<u64>, foreign: Option<&str>) -> Result<PrincipalId, String> {
+    match (token, foreign) {
+        (Some(number), None) => {
+            let id = TokenId::new(number).ok_or_else(|| format!("{number} is no token id"))?;
+            Ok(id.into())
+        }
+        (None, Some(text)) => {
+            let id = ForeignId::parse(text).map_err(|error| format!("its principal is none: {error}"))?;
+            Ok(id.into())
+        }
+        (None, None) | (Some(_), Some(_)) => Err("its principal has no id, or two".to_owned()),
+    }
 }
 
 /// A query of the parameters that were recorded.

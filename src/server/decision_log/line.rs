@@ -8,7 +8,7 @@ use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
 use crate::policy::PolicySet;
 use crate::request::Request;
-use crate::token::Principal;
+use crate::token::{Principal, TokenId};
 use crate::tokens::Unauthenticated;
 use http::{HeaderName, Method};
 use serde::{Deserialize, Serialize};
@@ -66,10 +66,13 @@ pub(super) struct Line {
     pub(super) query: BTreeMap<String, Option<String>>,
 }
 
-/// Whose request it was.
+/// Whose request it was: that of a token by its number, or of whom an authenticator of the program knows.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct TokenLine {
-    pub(super) id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) foreign: Option<String>,
     pub(super) name: String,
     pub(super) roles: Vec<String>,
     pub(super) created: String,
@@ -187,7 +190,8 @@ impl Entry {
 impl TokenLine {
     fn of(principal: &Principal) -> Self {
         Self {
-            id: principal.id.get(),
+            id: principal.id.token().map(TokenId::get),
+            foreign: principal.id.foreign().map(ToString::to_string),
             name: principal.name.to_string(),
             roles: principal.roles.iter().map(ToString::to_string).collect(),
             created: principal.created.to_string(),

@@ -2,12 +2,14 @@
 
 use super::*;
 use crate::audit::MemoryAudit;
+use crate::authenticator::{Authentication, Authenticator, ForeignPrincipal};
 use crate::engine::Engine;
 use crate::path::CanonicalPath;
 use crate::policy::{RoleBindings, ScriptLimits, Source};
 use crate::request::{Credential, RequestParts};
 use crate::store::memory::MemoryStore;
 use crate::time::Timestamp;
+use crate::token::TokenId;
 use http::{HeaderMap, Method};
 use std::fs;
 use std::path::Path;
@@ -100,6 +102,39 @@ fn allowed_decisions_are_written_on_demand_and_found_by_their_request() {
     assert!(knows(Fact::Query("dry".into())) && knows(Fact::Header("X-Env".into())) && knows(Fact::Path));
     assert!(!knows(Fact::Query("other".into())) && !knows(Fact::Header("x-user".into())));
     assert!(!knows(Fact::Call("f()".into())));
+}
+
+#[test]
+fn foreign_principal_is_written_as_one_and_read_back() {
+    #[derive(Debug)]
+    struct Everybody;
+    impl Authenticator for Everybody {
+        fn authenticate(&self, _: &Request, _: Timestamp) -> Authentication {
+            let subject = TokenId::LEAST.to_string();
+            Authentication::Authenticated(ForeignPrincipal { subject, roles: Vec::new() })
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("d.jsonl");
+    let log = DecisionLog::open(options(&file)).unwrap();
+    let engine = engine().with_authenticator("door", Box::new(Everybody)).unwrap();
+    let id = decide(&engine, &log, &request("/other", "", &[])).unwrap();
+    log.flush();
+    let text = text_of(&file);
+    assert!(text.contains("\"token\":{\"foreign\":\"door:100000000000000\",\"name\""), "{text}");
+    let read = |text: &str| find(text.as_bytes(), &id, |_| {}).unwrap().past;
+    let known = read(&text).unwrap().principal.unwrap();
+    assert_eq!((known.id.token(), known.id.to_string().as_str()), (None, "door:100000000000000"));
+    // A line that somebody made another one of is no decision.
+    for other in
+        ["\"id\":100000000000000,\"foreign\":\"door:1\"", "\"foreign\":\"100000000000000\"", "\"x\":1"]
+    {
+        let text = text.replace("\"foreign\":\"door:100000000000000\"", other);
+        assert!(
+            find(text.as_bytes(), &id, |_| {}).is_err_and(|error| error.to_string().contains("principal")),
+            "{other}"
+        );
+    }
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn replaced_token_is_refused_by_its_old_secret_at_once() -> Outcome {
 #[test]
 fn request_replaces_no_token_that_the_configuration_rules_or_that_has_expired() -> Outcome {
     let world = World::start()?;
-    let bootstrap = world.admin()?.principal().ok_or("no principal")?.id;
+    let bootstrap = world.admin()?.principal().and_then(|it| it.id.token()).ok_or("no token")?;
     let (expiring, _) = world.create(NewToken { expires: Some(at(2)), ..reader() })?;
     let own = TokenRecord { name: "mine".to_owned(), ..world.record(bootstrap)? };
     let as_api = TokenRecord { origin: TokenOrigin::Api, ..own.clone() };

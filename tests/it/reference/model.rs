@@ -432,5 +432,10 @@ pub(crate) fn principal(request: &RequestModel) -> Result<Option<Principal>, Box
     let Some(names) = &request.roles else { return Ok(None) };
     let roles: Vec<RoleName> = names.iter().map(|role| RoleName::parse(role)).collect::<Result<_, _>>()?;
     let id = TokenId::new(TokenId::MIN).ok_or("no such id")?;
-    Ok(Some(Principal { id, name: TokenName::from(TOKEN), roles: roles.into(), created: Timestamp::EPOCH }))
+    Ok(Some(Principal {
+        id: id.into(),
+        name: TokenName::from(TOKEN),
+        roles: roles.into(),
+        created: Timestamp::EPOCH,
+    }))
 }

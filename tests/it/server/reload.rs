@@ -202,7 +202,7 @@ fn policies_are_loaded_by_whoever_has_the_permission() {
 
     let entries = world.replaced();
     assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].actor, Some(world.operator.id));
+    assert_eq!(entries[0].actor, Some(world.operator.id.into()));
     assert!(entries[0].client_ip.is_some() && entries[0].request_id.is_some(), "{entries:?}");
 }
 

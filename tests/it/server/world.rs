@@ -188,7 +188,7 @@ impl Observe for Record {
             answer: name,
             verdict: format!("{:?}", decision.verdict),
             path: request.path().to_string(),
-            token: principal.map(|principal| principal.id),
+            token: principal.and_then(|principal| principal.id.token()),
         });
     }
 
@@ -301,7 +301,7 @@ fn upstream(
                 } else {
                     format!("{}?{query}", path.as_str())
                 };
-                let token = permit.principal().map(|principal| principal.id);
+                let token = permit.principal().and_then(|principal| principal.id.token());
                 lock(&record.upstream).push(Reached {
                     method: method.to_string(),
                     target,

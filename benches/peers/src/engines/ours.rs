@@ -27,7 +27,7 @@ pub fn authorize(rules: &[Rule], requests: &[Request]) -> Outcome<Decide> {
             let name = role(number);
             let roles = vec![RoleName::parse(&name)?].into();
             let principal = Principal {
-                id,
+                id: id.into(),
                 name: TokenName::from(format!("token {number}")),
                 roles,
                 created: Timestamp::EPOCH,

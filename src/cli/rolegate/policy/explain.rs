@@ -247,7 +247,7 @@ impl Arguments {
             || self.token_name.is_some()
             || self.token_created.is_some();
         is_said.then(|| Principal {
-            id: self.token_id.unwrap_or(TokenId::LEAST),
+            id: self.token_id.unwrap_or(TokenId::LEAST).into(),
             name: TokenName::from(self.token_name.as_deref().unwrap_or_default()),
             roles: Arc::from(self.roles.as_slice()),
             created: self.token_created.unwrap_or(Timestamp::EPOCH),

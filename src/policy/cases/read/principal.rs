@@ -50,7 +50,7 @@ impl Reader {
             return Some(CasePrincipal { name, principal: None, unknown_roles: Vec::new(), location });
         }
         let mut principal = Principal {
-            id: TokenId::new(TokenId::MIN.saturating_add(number))?,
+            id: TokenId::new(TokenId::MIN.saturating_add(number))?.into(),
             name: TokenName::from(&*name),
             roles: Arc::from([]),
             created: DEFAULT_TIME,
@@ -71,7 +71,7 @@ impl Reader {
                 principal.name = self.text(node, "name")?.into();
             }
             if let Some(node) = fields.get("id") {
-                principal.id = self.token_id(node)?;
+                principal.id = self.token_id(node)?.into();
             }
             if let Some(node) = fields.get("created") {
                 principal.created = time(self, node, "created")?;

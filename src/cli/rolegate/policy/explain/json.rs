@@ -4,7 +4,7 @@ use crate::Verdict;
 use crate::decision::Denial;
 use crate::policy::explain::{Asked, Explanation, Finding, Obstacle, Part, Reading, Seen};
 use crate::policy::{Effect, Location, Subject};
-use crate::token::Principal;
+use crate::token::{Principal, TokenId};
 use serde_json::{Value, json};
 
 /// Everything that the explanation holds.
@@ -33,12 +33,16 @@ pub(super) fn explanation(explanation: &Explanation<'_>) -> Value {
 }
 
 fn token(principal: &Principal) -> Value {
-    json!({
-        "id": principal.id.get(),
+    let mut told = json!({
+        "id": principal.id.token().map(TokenId::get),
         "name": &*principal.name,
         "roles": principal.roles.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "created": principal.created.to_string(),
-    })
+    });
+    if let (Some(foreign), Some(told)) = (principal.id.foreign(), told.as_object_mut()) {
+        told.insert("foreign".into(), json!(foreign.as_str()));
+    }
+    told
 }
 
 fn place(location: &Location) -> Value {
