@@ -15,6 +15,7 @@ mod shadow;
 mod uses;
 mod denials;
 pub mod decision_log;
+mod trace;
 mod access;
 mod gate;
 mod guard;

@@ -1,6 +1,8 @@
 //! The log of requests: one line each, without secrets, headers, query or body.
 
 use super::attempts::{Attempt, Client, TooMany};
+use super::metrics::Metrics;
+use super::trace::TraceId;
 use crate::decision::{Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
 use crate::path::CanonicalPath;
@@ -22,6 +24,8 @@ pub(super) struct Line {
     pub(super) request_id: Arc<str>,
     /// Known once the request was read: what could not be read is not repeated.
     pub(super) path: Option<CanonicalPath>,
+    /// The trace that the request is a part of, when its client says so.
+    trace_id: Option<TraceId>,
     method: Method,
     started: Instant,
     outcome: Outcome,
@@ -51,6 +55,7 @@ impl Line {
         Self {
             request_id: next_request_id(),
             path: None,
+            trace_id: TraceId::of(request.headers()),
             method: request.method().clone(),
             started: Instant::now(),
             outcome: Outcome::Malformed,
@@ -114,9 +119,12 @@ impl Line {
         self.is_repeated = !refused.is_first;
     }
 
-    /// Writes the line.
-    pub(super) fn log(&self, status: StatusCode) {
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    /// Writes the line, and counts the request.
+    pub(super) fn log(&self, status: StatusCode, metrics: &Metrics) {
+        let duration = self.started.elapsed();
+        metrics.answered(self.outcome.name(), duration);
+        let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let trace_id = self.trace_id.as_ref().map(tracing::field::display);
         let request_id = &*self.request_id;
         // One that is too long was refused for it, and would make the line as long as the client likes.
         let method =
@@ -140,6 +148,7 @@ impl Line {
             ($level:ident) => {
                 tracing::$level!(
                     request_id,
+                    trace_id,
                     method,
                     path,
                     status,

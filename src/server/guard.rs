@@ -66,7 +66,7 @@ where
         if self.tells_version {
             reply::tell_version(response.headers_mut(), policies.version());
         }
-        line.log(response.status());
+        line.log(response.status(), &self.gate.metrics);
         // While connections are short they are for live tokens: all others have to queue for each request.
         if is_crowded && !line.is_authenticated() { reply::closing(response) } else { response }
     }

@@ -12,10 +12,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Rules whose failures are counted each by itself; failures of further ones are counted together.
 const RULES_MAX: usize = 1000;
@@ -24,6 +26,11 @@ const OTHER: &str = "other";
 /// Why credentials are no live tokens.
 const FAILURES: [&str; 8] =
     ["scheme", "form", "checksum", "unknown", "expired", "disabled", "rotated", "foreign"];
+/// How requests end, as their log lines and counters name it.
+const OUTCOMES: [&str; 4] = ["allow", "deny", "unauthenticated", "malformed"];
+/// The upper ends of the classes of durations, in seconds: from what a decision alone takes to what a slow route does.
+const DURATIONS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// Whether a client's attempts were counted for itself.
 const COUNTED: [&str; 2] = ["alone", "together"];
 
@@ -53,6 +60,8 @@ pub struct Metrics {
     condition_failures: BoundedCounter,
     reloads: Family<[(&'static str, &'static str); 1], Counter>,
     policies: PolicyGauges,
+    durations: [(&'static str, Histogram); OUTCOMES.len()],
+    tokens: Gauge,
     audit_lost: Counter,
     audit_left_out: Counter,
     uses_lost: Counter,
@@ -96,6 +105,27 @@ impl Metrics {
         );
         let reloads = counters("outcome", &ReloadOutcome::ALL.map(ReloadOutcome::name));
         registry.register("policy_reloads", "Reloads of the policies by outcome", reloads.clone());
+        let build = Family::<[(&str, &str); 1], Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        registry.register("build_info", "1 for the version of the program that runs", build);
+        let durations =
+            Family::<[(&str, &str); 1], Histogram, fn() -> Histogram>::new_with_constructor(|| {
+                Histogram::new(DURATIONS)
+            });
+        registry.register_with_unit(
+            "request_duration",
+            "From the end of a request's header fields to the start of its answer, by what became of it",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let durations =
+            OUTCOMES.map(|outcome| (outcome, durations.get_or_create_owned(&[("outcome", outcome)])));
+        let tokens = Gauge::default();
+        registry.register(
+            "tokens",
+            "Tokens that are known, expired and disabled ones among them",
+            tokens.clone(),
+        );
         let policies = PolicyGauges::default();
         policies.register(&mut registry);
         let (audit_lost, audit_left_out, uses_lost): (Counter, Counter, Counter) = Default::default();
@@ -117,6 +147,8 @@ impl Metrics {
             condition_failures,
             reloads,
             policies,
+            durations,
+            tokens,
             audit_lost,
             audit_left_out,
             uses_lost,
@@ -174,6 +206,18 @@ impl Metrics {
     /// A denial is counted, and has no entry of its own in the audit log.
     pub(super) fn audit_left_out(&self) {
         self.audit_left_out.inc();
+    }
+
+    /// A request was answered, with this outcome of [`OUTCOMES`].
+    pub(super) fn answered(&self, outcome: &str, duration: Duration) {
+        if let Some((_, durations)) = self.durations.iter().find(|(known, _)| *known == outcome) {
+            durations.observe(duration.as_secs_f64());
+        }
+    }
+
+    /// So many tokens are known.
+    pub(super) fn tokens(&self, count: usize) {
+        self.tokens.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// So many uses of tokens were lost since the start.
@@ -339,6 +383,25 @@ mod tests {
         assert_eq!(lines(&after), before, "{after}");
         for (label, count) in [("cause=\"form\"", 1), ("cause=\"expired\"", 1), ("counted=\"alone\"", 7)] {
             assert!(after.contains(&format!("{{{label}}} {count}\n")), "{label}: {after}");
+        }
+    }
+
+    #[test]
+    fn durations_are_told_by_what_became_of_the_request() {
+        let metrics = Metrics::new();
+        let text = || metrics.text(&PolicyStatus::loaded(PolicyVersion(1), Timestamp::EPOCH));
+        for outcome in OUTCOMES {
+            let none = format!("rolegate_request_duration_seconds_count{{outcome=\"{outcome}\"}} 0\n");
+            assert!(text().contains(&none), "{}", text());
+        }
+        metrics.answered("allow", Duration::from_micros(300));
+        metrics.answered("allow", Duration::from_secs(31));
+        let line = |end: &str, count| {
+            let line = format!("_seconds_bucket{{le=\"{end}\",outcome=\"allow\"}} {count}\n");
+            assert!(text().contains(&line), "{line}{}", text());
+        };
+        for (end, count) in [("0.00025", 0), ("0.0005", 1), ("30.0", 1), ("+Inf", 2)] {
+            line(end, count);
         }
     }
 

@@ -17,20 +17,19 @@ const WAITING_MANY: usize = 100_000;
 /// The task that writes. It ends with [`UseWriter::finish`], or when this is dropped.
 pub(super) struct UseWriter {
     engine: Arc<Engine>,
-    metrics: Arc<Metrics>,
     task: JoinHandle<()>,
 }
 
 impl UseWriter {
     pub(super) fn start(engine: Arc<Engine>, metrics: Arc<Metrics>) -> Self {
-        let task = tokio::spawn(write_for_ever(Arc::clone(&engine), Arc::clone(&metrics)));
-        Self { engine, metrics, task }
+        let task = tokio::spawn(write_for_ever(Arc::clone(&engine), metrics));
+        Self { engine, task }
     }
 
     /// Writes what is left.
     pub(super) async fn finish(self) {
         self.task.abort();
-        write(&self.engine, &self.metrics).await;
+        write(&self.engine).await;
     }
 }
 
@@ -46,15 +45,16 @@ async fn write_for_ever(engine: Arc<Engine>, metrics: Arc<Metrics>) {
     let mut written = Instant::now();
     loop {
         looks.tick().await;
+        metrics.tokens(engine.token_count());
+        metrics.uses_lost(engine.uses_lost());
         if written.elapsed() >= WRITE_INTERVAL || engine.uses_waiting() >= WAITING_MANY {
-            write(&engine, &metrics).await;
+            write(&engine).await;
             written = Instant::now();
         }
     }
 }
 
-async fn write(engine: &Arc<Engine>, metrics: &Metrics) {
-    metrics.uses_lost(engine.uses_lost());
+async fn write(engine: &Arc<Engine>) {
     let engine = Arc::clone(engine);
     // A thread that panicked has written nothing more, which is told where panics are.
     if let Ok(Err(error)) = spawn_blocking(move || engine.flush_uses()).await {

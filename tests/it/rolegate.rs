@@ -7,6 +7,7 @@ mod clock;
 mod deployment;
 #[cfg(target_os = "linux")]
 mod faults;
+mod observability;
 mod policy_diff;
 mod policy_test;
 mod reload;
