@@ -108,18 +108,7 @@ impl Metrics {
         let build = Family::<[(&str, &str); 1], Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "1 for the version of the program that runs", build);
-        let durations =
-            Family::<[(&str, &str); 1], Histogram, fn() -> Histogram>::new_with_constructor(|| {
-                Histogram::new(DURATIONS)
-            });
-        registry.register_with_unit(
-            "request_duration",
-            "From the end of a request's header fields to the start of its answer, by what became of it",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        let durations =
-            OUTCOMES.map(|outcome| (outcome, durations.get_or_create_owned(&[("outcome", outcome)])));
+        let durations = durations(&mut registry);
         let tokens = Gauge::default();
         registry.register(
             "tokens",
@@ -241,6 +230,20 @@ impl Metrics {
         let counted = if is_shared { together } else { alone };
         self.too_many_attempts.get_or_create(&[("counted", counted)]).inc();
     }
+}
+
+/// Histograms of how long requests take, one an outcome.
+fn durations(registry: &mut Registry) -> [(&'static str, Histogram); OUTCOMES.len()] {
+    let durations = Family::<[(&str, &str); 1], Histogram, fn() -> Histogram>::new_with_constructor(|| {
+        Histogram::new(DURATIONS)
+    });
+    registry.register_with_unit(
+        "request_duration",
+        "From the end of a request's header fields to the start of its answer, by what became of it",
+        Unit::Seconds,
+        durations.clone(),
+    );
+    OUTCOMES.map(|outcome| (outcome, durations.get_or_create_owned(&[("outcome", outcome)])))
 }
 
 /// Counters for these values of a label, so that none is missing before it has happened once.

@@ -1,6 +1,6 @@
 //! What lies in `examples/observability` asks for metrics that a server has, and alerts when it should.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 #![expect(clippy::disallowed_methods, reason = "files of the project itself")]
 
 use super::Run;
