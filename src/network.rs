@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 /// The most networks of one list.
 pub const NETWORKS_MAX: usize = 256;
+/// The fewest bits of a network whose every address is believed: as large as the largest one that is private.
+pub(crate) const PEER_PREFIX_MIN: u8 = 8;
 /// The bits by which an IPv4 address is longer when it is written as one of IPv6.
 const MAPPED_BITS: u8 = 96;
 
@@ -55,6 +57,11 @@ impl Network {
         let address = address.to_canonical();
         address.is_ipv4() == self.address.is_ipv4() && masked(address, self.prefix) == bits(self.address)
     }
+
+    /// How many bits its addresses have in common.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
 }
 
 impl Networks {
@@ -69,6 +76,11 @@ impl Networks {
     /// Whether the address is in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
+    }
+
+    /// The networks, one by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, Network> {
+        self.0.iter()
     }
 
     /// Whether no address is in any of them.

@@ -18,6 +18,7 @@ pub mod decision_log;
 mod trace;
 mod access;
 mod gate;
+mod forward_auth;
 mod guard;
 mod api;
 
@@ -26,6 +27,7 @@ pub use clock::{
     CLOCK_FILE_NAME, Clock, ClockError, SteadyClock, Stopwatch, WentBack, stopwatch, wall_clock,
 };
 pub use decision_log::DecisionLog;
+pub use forward_auth::{FORWARD_AUTH_PATH_MAX_BYTES, ForwardAuth, ForwardAuthError};
 pub use limits::{FailedAuthentications, Limits};
 pub use metrics::{BoundedCounter, Metrics};
 pub use observe::Observe;
@@ -69,6 +71,7 @@ pub struct Server {
     metrics: Arc<Metrics>,
     reloader: Option<Arc<Reloader>>,
     shadow: Option<Arc<Shadow>>,
+    forward_auth: Option<ForwardAuth>,
     tells_version: bool,
 }
 
@@ -84,6 +87,7 @@ impl Server {
             metrics: Arc::new(Metrics::new()),
             reloader: None,
             shadow: None,
+            forward_auth: None,
             tells_version: true,
         }
     }
@@ -136,6 +140,14 @@ impl Server {
     pub fn with_shadow(mut self, shadow: Arc<Shadow>) -> Self {
         self.shadow = Some(Arc::clone(&shadow));
         self.with_observer(shadow)
+    }
+
+    /// The same server with an endpoint at which proxies ask about the requests that they hold. Without a word about
+    /// it, there is none.
+    #[must_use]
+    pub fn with_forward_auth(mut self, forward_auth: ForwardAuth) -> Self {
+        self.forward_auth = Some(forward_auth);
+        self
     }
 
     /// The same server with or without the header `x-rolegate-policy`, by which every answer names the version of
@@ -210,7 +222,9 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        let Self { engine, limits, clock, stopwatch, observers, metrics, tells_version, .. } = self;
+        let Self {
+            engine, limits, clock, stopwatch, observers, metrics, forward_auth, tells_version, ..
+        } = self;
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
         let writer = UseWriter::start(Arc::clone(&engine), Arc::clone(&metrics));
         let denials = Arc::new(Semaphore::new(denials::DENIALS_WAITING_MAX));
@@ -224,7 +238,7 @@ impl Server {
             denials,
             record_timeout: limits.request_timeout,
         };
-        let guard = Guard { gate, routes, limits, clock, tells_version };
+        let guard = Guard { gate, forward_auth, routes, limits, clock, tells_version };
         connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
         writer.finish().await;
     }

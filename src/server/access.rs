@@ -69,6 +69,11 @@ impl Line {
         }
     }
 
+    /// Notes the method of the request that a proxy told of.
+    pub(super) fn told(&mut self, method: &Method) {
+        self.method = method.clone();
+    }
+
     /// Notes why the request got another answer than its route gave.
     pub(super) fn note(&mut self, cause: &impl fmt::Display) {
         self.cause = Some(cause.to_string());

@@ -42,7 +42,16 @@ pub(super) struct Head<'a> {
     pub(super) uri: &'a Uri,
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
-    pub(super) client_ip: IpAddr,
+    pub(super) origin: Origin,
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin {
+    /// From the other end of the connection.
+    Peer(IpAddr),
+    /// From a client of a proxy that asks about it. It never reaches a route of this server.
+    Told { by: IpAddr, client_ip: Option<IpAddr> },
 }
 
 /// A request that is permitted.
@@ -68,13 +77,13 @@ impl Gate {
         policies: &Arc<PolicySet>,
         line: &mut Line,
     ) -> Result<Admitted, Refused> {
-        let Head { method, uri, version, headers, client_ip } = head;
+        let Head { method, uri, version, headers, origin } = head;
         if let Err(limit) = self.header_limits.check(&headers) {
             line.note(&limit);
             self.metrics.malformed();
             return Err(Refused::Malformed(limit.into()));
         }
-        let request = match Request::read(method, uri, version, headers, Some(client_ip)) {
+        let request = match Request::read(method, uri, version, headers, origin.client_ip()) {
             Ok(request) => request.with_id(Arc::clone(&line.request_id)),
             Err(cause) => return Err(self.malformed(cause, line)),
         };
@@ -82,7 +91,7 @@ impl Gate {
         let answer = self.engine.check_by(policies, &request, now);
         self.metrics.decided(&answer, policies);
         line.decided(&answer, policies);
-        if let Some(refused) = self.count_failure(&answer, client_ip, line) {
+        if let Some(refused) = self.count_failure(&answer, origin.counted(), line) {
             // A pause would hold connections that others wait for; giving turns away slows a flood alone.
             for _ in 0..TURNS_GIVEN {
                 tokio::task::yield_now().await;
@@ -95,7 +104,8 @@ impl Gate {
             Answer::Unauthenticated(_) => Err(Refused::Decided(reply::unauthenticated())),
             Answer::Forbidden(forbidden) => {
                 let reply = explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now);
-                if (self.is_admin)(request.path().as_str())
+                if origin.is_ours()
+                    && (self.is_admin)(request.path().as_str())
                     && let Err(late) = self.record(forbidden, request, now).await
                 {
                     line.note(&late.message);
@@ -177,5 +187,28 @@ impl Gate {
 
     fn observe(&self, tell: impl Fn(&dyn Observe)) {
         self.observers.iter().for_each(|observer| tell(&**observer));
+    }
+}
+
+impl Origin {
+    /// The client, when it is known. The address of a proxy is none: no rule about addresses means it.
+    const fn client_ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Peer(peer) => Some(peer),
+            Self::Told { client_ip, .. } => client_ip,
+        }
+    }
+
+    /// Whose failed authentications it counts among.
+    const fn counted(self) -> IpAddr {
+        match self {
+            Self::Peer(address) | Self::Told { client_ip: Some(address), .. } => address,
+            Self::Told { by, client_ip: None } => by,
+        }
+    }
+
+    /// Whether it asks for a route of this server.
+    const fn is_ours(self) -> bool {
+        matches!(self, Self::Peer(_))
     }
 }

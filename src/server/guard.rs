@@ -5,7 +5,8 @@ use super::access::Line;
 use super::body::RequestBody;
 use super::clock::Clock;
 use super::connection::Respond;
-use super::gate::{Admitted, Gate, Head, Refused};
+use super::forward_auth::ForwardAuth;
+use super::gate::{Admitted, Gate, Head, Origin, Refused};
 use super::limits::Limits;
 use crate::front::rebuild;
 use crate::front::reply::{self, Failure, Reply};
@@ -29,6 +30,7 @@ use tower_service::Service;
 /// What stands before every route.
 pub(super) struct Guard<S> {
     pub(super) gate: Gate,
+    pub(super) forward_auth: Option<ForwardAuth>,
     pub(super) routes: S,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
@@ -87,13 +89,18 @@ where
         line: &mut Line,
     ) -> Answered<B> {
         let (head, body) = request.into_parts();
+        if let Some(endpoint) = self.forward_auth.as_ref().filter(|endpoint| endpoint.is_asked(&head.uri)) {
+            let has_body = !body.is_end_stream();
+            let decided_by = (now, policies);
+            return own(endpoint.answer(&self.gate, head, has_body, peer.ip(), decided_by, line).await);
+        }
         let uri = head.uri;
         let asked = Head {
             method: head.method,
             uri: &uri,
             version: head.version,
             headers: head.headers,
-            client_ip: peer.ip(),
+            origin: Origin::Peer(peer.ip()),
         };
         let Admitted { request, permit } = match self.gate.admit(asked, now, policies, line).await {
             Ok(admitted) => admitted,

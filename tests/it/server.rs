@@ -16,6 +16,7 @@ mod client;
 mod corpus;
 mod corpus_headers;
 mod corpus_paths;
+mod forward_auth;
 mod front;
 mod look_up;
 mod policies;

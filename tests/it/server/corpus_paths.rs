@@ -1,22 +1,37 @@
-//! Every row of `tests/corpora/paths.tsv`, over a raw socket. Its header says what the columns mean.
+//! Every row of `tests/corpora/paths.tsv`, over a raw socket. Its header says what the columns mean. All rows that a proxy
+//! could have in its hands are also told to the forward-auth endpoint, as each kind of proxy tells them.
 
 use super::client::{Client, Response};
 use super::corpus::{expand, is_refusal, rows, unescape};
+use super::forward_auth::{ENDPOINT, STRANGER, endpoint};
 use super::world::{BEGINNING, Behind, Decided, Reached, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
+use rolegate::server::Server;
 use rolegate::store::memory::MemoryStore;
 use rolegate::token::Secret;
+use std::sync::Arc;
 
 const CORPUS: &str = include_str!("../../corpora/paths.tsv");
 /// Statuses of a denial.
 const DENIALS: [u16; 4] = [401, 403, 405, 501];
-/// These rows go to the forward-auth endpoint, which the server does not have yet: a proxy in front of
-/// another program asks it about the request that it holds.
-const WAITING: [&str; 20] = [
-    "P568", "P570", "P572", "P574", "P576", "P578", "P580", "P582", "P584", "P586", "P588", "P590", "P592",
-    "P594", "P596", "P598", "P600", "P602", "P604", "P606",
-];
+/// How malformed requests are answered at the forward-auth endpoint, when nothing was decided.
+const UNTOLD: u16 = 403;
+/// What these directives are about is between a client and its proxy: it never gets to a server that is asked.
+const OF_THE_CONNECTION: [&str; 4] = ["rawline", "leading", "body", "pipeline"];
+/// Rows whose own header fields tell what the proxy tells as well: a second source, and refused for it.
+const TOLD_TWICE: [(&str, Way); 3] =
+    [("P460", Way::Forwarded), ("P460", Way::Appended), ("P566", Way::Forwarded)];
+
+/// How a request gets to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Direct,
+    /// A proxy tells of it in header fields.
+    Forwarded,
+    /// A proxy appends its target to the path of the endpoint.
+    Appended,
+}
 
 struct Row {
     id: &'static str,
@@ -60,8 +75,17 @@ impl Row {
         })
     }
 
-    fn is_waiting(&self) -> bool {
-        self.directive("via").is_some()
+    fn way(&self) -> Way {
+        match self.directive("via") {
+            None => Way::Direct,
+            Some("fwd") => Way::Forwarded,
+            Some("envoy") => Way::Appended,
+            Some(other) => panic!("`@via={other}` in {}", self.id),
+        }
+    }
+
+    fn is_of_the_connection(&self) -> bool {
+        OF_THE_CONNECTION.iter().any(|name| self.directive(name).is_some())
     }
 
     fn has_tag(&self, tag: &str) -> bool {
@@ -78,28 +102,18 @@ impl Fixture {
         let policies = policies(include_str!("../../corpora/fixture.rhai"));
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies, BEGINNING).unwrap();
-        let world = World::start_with(engine, Behind::Upstream, limits());
+        let server = Server::new(Arc::new(engine)).with_limits(limits()).with_forward_auth(endpoint());
+        let world = World::start_server(server, Behind::Upstream);
         Self { world, user, admin, expired, unknown: Secret::generate().unwrap() }
     }
 
     /// The bytes of a row's request.
-    fn request(&self, row: &Row) -> Vec<u8> {
+    fn request(&self, row: &Row, way: Way) -> Vec<u8> {
         let mut bytes = row.directive("leading").map(unescape).unwrap_or_default();
-        let version = if row.directive("http") == Some("1.0") { "1.0" } else { "1.1" };
-        match row.directive("rawline") {
-            Some(line) => bytes.extend(unescape(line)),
-            None => {
-                bytes.extend(unescape(&row.method));
-                bytes.push(b' ');
-                bytes.extend(&row.target);
-                bytes.extend(format!(" HTTP/{version}").bytes());
-            }
-        }
-        bytes.extend(b"\r\n");
-        if row.directive("nohost").is_none() {
-            bytes.extend(b"Host: ");
-            bytes.extend(unescape(row.directive("host").unwrap_or("localhost")));
-            bytes.extend(b"\r\n");
+        match way {
+            Way::Direct => push_head(&mut bytes, row),
+            Way::Forwarded => push_told(&mut bytes, row),
+            Way::Appended => push_appended(&mut bytes, row),
         }
         if let Some(token) = self.token(row) {
             bytes.extend(format!("Authorization: ApiKey {token}\r\n").bytes());
@@ -133,8 +147,18 @@ impl Fixture {
     }
 
     fn send(&self, method: &str, request: &[u8], answers: usize, to_the_end: bool) -> Seen {
+        self.send_over(Client::connect(self.world.address), method, request, answers, to_the_end)
+    }
+
+    fn send_over(
+        &self,
+        mut client: Client,
+        method: &str,
+        request: &[u8],
+        answers: usize,
+        to_the_end: bool,
+    ) -> Seen {
         self.world.record.take();
-        let mut client = Client::connect(self.world.address);
         client.send(request);
         let mut response = None;
         for _ in 0..answers {
@@ -160,14 +184,24 @@ impl Fixture {
     }
 
     /// What is wrong with the answer to a row; nothing when it is as expected.
-    fn judge(&self, row: &Row) -> Result<(), String> {
+    fn judge(&self, row: &Row, way: Way) -> Result<(), String> {
         let is_pipelined = row.directive("pipeline").is_some();
         let is_refused = row.expected == "400";
         // A connection whose framing is in doubt must end with the answer.
         let to_the_end = is_refused && row.why.contains("[smuggle");
-        let seen = self.send(&row.method, &self.request(row), if is_pipelined { 2 } else { 1 }, to_the_end);
+        let client = match row.directive("peer") {
+            Some("untrusted") => Client::connect_from(STRANGER, self.world.address),
+            _ => Client::connect(self.world.address),
+        };
+        // A proxy that tells in header fields asks with `GET`.
+        let asked = if way == Way::Forwarded { "GET" } else { &row.method };
+        let answers = if is_pipelined { 2 } else { 1 };
+        let seen = self.send_over(client, asked, &self.request(row, way), answers, to_the_end);
         let status = seen.response.as_ref().map_or(0, |response| response.status);
         let complaint = |what: &str| Err(format!("{what}: {seen:?}"));
+        if way != Way::Direct && !seen.reached.is_empty() {
+            return complaint("a request that was only told reached a route");
+        }
         if status >= 500 && !(status == 501 || status == 505) {
             return complaint("a server error");
         }
@@ -179,9 +213,16 @@ impl Fixture {
         if seen.rest.as_ref().is_some_and(|rest| !rest.is_empty()) {
             return complaint("a second answer after a request with doubtful framing");
         }
-        let was_refused =
-            is_refusal(seen.response.as_ref()) && seen.reached.is_empty() && seen.decided.is_empty();
+        let is_refusal = is_refusal(seen.response.as_ref()) || (way != Way::Direct && status == UNTOLD);
+        let was_refused = is_refusal && seen.reached.is_empty() && seen.decided.is_empty();
         match row.expected {
+            _ if TOLD_TWICE.contains(&(row.id, way)) => {
+                if was_refused {
+                    Ok(())
+                } else {
+                    complaint("a second source was believed")
+                }
+            }
             "400" if was_refused => Ok(()),
             // The head was fine and decided on. The broken body refuses the request, or ends the connection.
             "400" if row.has_tag("smuggle-body") && seen.rest.is_some() => Ok(()),
@@ -203,24 +244,90 @@ impl Fixture {
     }
 }
 
-#[test]
-fn every_row_is_answered_safely() {
-    let rows: Vec<Row> = rows(CORPUS, 6).iter().map(|cells| Row::parse(cells)).collect();
-    let waiting: Vec<_> = rows.iter().filter(|row| row.is_waiting()).map(|row| row.id).collect();
-    assert_eq!(waiting, WAITING, "the list of waiting rows is not that of the corpus");
-
-    let fixture = Fixture::new();
-    let mut wrong = Vec::new();
-    let mut run = 0;
-    for row in rows.iter().filter(|row| !row.is_waiting()) {
-        run += 1;
-        if let Err(complaint) = fixture.judge(row) {
-            wrong.push(format!("{} ({}): {complaint:.2000}", row.id, row.why));
+/// The request itself.
+fn push_head(bytes: &mut Vec<u8>, row: &Row) {
+    let version = if row.directive("http") == Some("1.0") { "1.0" } else { "1.1" };
+    match row.directive("rawline") {
+        Some(line) => bytes.extend(unescape(line)),
+        None => {
+            bytes.extend(unescape(&row.method));
+            bytes.push(b' ');
+            bytes.extend(&row.target);
+            bytes.extend(format!(" HTTP/{version}").bytes());
         }
     }
-    println!("corpus paths: {} rows, {run} run, {} waiting", rows.len(), waiting.len());
-    assert!(run > 0 && run + waiting.len() == rows.len());
+    bytes.extend(b"\r\n");
+    if row.directive("nohost").is_none() {
+        push_field(bytes, "Host", &unescape(row.directive("host").unwrap_or("localhost")));
+    }
+}
+
+/// What a proxy asks that tells of the request in header fields.
+fn push_told(bytes: &mut Vec<u8>, row: &Row) {
+    bytes.extend(format!("GET {ENDPOINT} HTTP/1.1\r\nHost: rolegate\r\n").bytes());
+    let host =
+        row.directive("nohost").is_none().then(|| unescape(row.directive("host").unwrap_or("localhost")));
+    for (name, value) in [
+        ("X-Forwarded-Method", Some(unescape(&row.method))),
+        ("X-Forwarded-Uri", Some(row.target.clone())),
+        ("X-Forwarded-Host", host),
+        ("X-Forwarded-Proto", Some(b"http".to_vec())),
+    ] {
+        if let Some(value) = value.filter(|_| row.directive("drop") != Some(name)) {
+            push_field(bytes, name, &value);
+        }
+    }
+}
+
+/// What a proxy asks that appends the target.
+fn push_appended(bytes: &mut Vec<u8>, row: &Row) {
+    bytes.extend(unescape(&row.method));
+    bytes.extend(format!(" {ENDPOINT}").bytes());
+    bytes.extend(&row.target);
+    bytes.extend(b" HTTP/1.1\r\n");
+    push_field(bytes, "Host", &unescape(row.directive("host").unwrap_or("localhost")));
+}
+
+fn push_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
+    bytes.extend(format!("{name}: ").bytes());
+    bytes.extend(value);
+    bytes.extend(b"\r\n");
+}
+
+fn all_rows() -> Vec<Row> {
+    rows(CORPUS, 6).iter().map(|cells| Row::parse(cells)).collect()
+}
+
+fn judge_all<'a>(fixture: &Fixture, judged: impl Iterator<Item = (&'a Row, Way)>) -> usize {
+    let (mut wrong, mut run) = (Vec::new(), 0);
+    for (row, way) in judged {
+        run += 1;
+        if let Err(complaint) = fixture.judge(row, way) {
+            wrong.push(format!("{} {way:?} ({}): {complaint:.2000}", row.id, row.why));
+        }
+    }
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+    run
+}
+
+#[test]
+fn every_row_is_answered_safely() {
+    let rows = all_rows();
+    let run = judge_all(&Fixture::new(), rows.iter().map(|row| (row, row.way())));
+    println!("corpus paths: {} rows, {run} run, 0 waiting", rows.len());
+    assert!(run > 0 && run == rows.len());
+}
+
+#[test]
+fn every_row_comes_to_the_same_when_a_proxy_tells_of_it() {
+    let (fixture, rows) = (Fixture::new(), all_rows());
+    let direct: Vec<_> = rows.iter().filter(|row| row.way() == Way::Direct).collect();
+    let told: Vec<_> = direct.iter().filter(|row| !row.is_of_the_connection()).collect();
+    for way in [Way::Forwarded, Way::Appended] {
+        let run = judge_all(&fixture, told.iter().map(|row| (**row, way)));
+        println!("corpus paths {way:?}: {} direct rows, {run} run", direct.len());
+        assert!(run > 240 && run == told.len());
+    }
 }
 
 #[test]
