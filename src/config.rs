@@ -7,6 +7,7 @@ mod declared;
 mod duration;
 mod error;
 mod files;
+mod forward_auth;
 mod keys;
 mod node;
 mod place;
@@ -23,6 +24,7 @@ pub use duration::{
 };
 pub use error::{ConfigError, ConfigErrors, Notice, PROBLEMS_MAX, Problem, Warning};
 pub use files::{Contents, VariableError, Variables, read};
+pub use forward_auth::FORWARD_AUTH_PATH_MAX_BYTES;
 pub use keys::{
     CUSTOM_ROLES_MAX, DECLARED_TOKENS_MAX, FILES_VARIABLE, KEYS, Key, Kind, LIST_MAX_ITEMS, LOGGED_NAMES_MAX,
     SAMPLED_RULES_MAX, VARIABLE_PREFIX, size,
@@ -76,6 +78,8 @@ pub struct Config {
     pub log: Log,
     /// The log of decisions; `None` when there is none.
     pub decision_log: Option<DecisionLog>,
+    /// Where proxies ask; `None` when they cannot.
+    pub forward_auth: Option<ForwardAuth>,
     /// What the server allows a client.
     pub limits: Limits,
     /// Other names for predefined roles.
@@ -136,6 +140,17 @@ pub struct SampledRule {
     pub one_in: usize,
     /// Whether denials are sampled as well.
     pub denials: bool,
+}
+
+/// Where proxies ask whether they may hand a request on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// The path of the endpoint.
+    pub path: String,
+    /// The proxies that are believed.
+    pub peers: Networks,
+    /// How malformed requests are answered.
+    pub malformed_status: u16,
 }
 
 /// What the server allows a client.
@@ -364,6 +379,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let policy_version_header = reader.setting("rolegate.policy_version_header", value::switch);
     let log = reader.log();
     let decision_log = reader.decision_log();
+    let forward_auth = reader.forward_auth();
     let limits = reader.limits();
     let aliases = reader.aliases();
     let custom_roles = reader.custom_roles();
@@ -383,6 +399,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         policy_version_header: policy_version_header?,
         log: log?,
         decision_log: decision_log?,
+        forward_auth: forward_auth?,
         limits: limits?,
         aliases,
         custom_roles,

@@ -84,7 +84,7 @@ impl Reader<'_> {
     }
 
     /// Whether a variable or a file says anything about the key, right or wrong.
-    fn is_said(&self, key: &Key) -> bool {
+    pub(super) fn is_said(&self, key: &Key) -> bool {
         let variable = key.variable().map(|name| self.input.variables.get(&name));
         let node = self.root.at(key.path);
         variable.is_some_and(|set| !matches!(set, Err(VariableError::Missing)))

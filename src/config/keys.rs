@@ -207,6 +207,25 @@ pub const KEYS: &[Key] = &[
         Some("false"),
         "Whether denials by the rule are sampled as well, and not all written.",
     ),
+    key("rolegate.forward_auth", Kind::Block, None, "Where proxies ask whether they may hand a request on."),
+    key(
+        "rolegate.forward_auth.path",
+        Kind::Text,
+        Some("/forward-auth"),
+        "The path at which they ask; all that begins with it belongs to it.",
+    ),
+    key(
+        "rolegate.forward_auth.peers",
+        Kind::Networks,
+        None,
+        "The proxies that are believed. Without any nobody can ask.",
+    ),
+    key(
+        "rolegate.forward_auth.malformed_status",
+        Kind::Count(400, 499),
+        Some("403"),
+        "How malformed requests are answered; nginx makes a 500 of anything but 401 and 403.",
+    ),
     key("rolegate.limits", Kind::Block, None, "What the server allows a client."),
     key(
         "rolegate.limits.connections",

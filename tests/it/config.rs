@@ -2,7 +2,7 @@
 
 use rolegate::config::{
     Config, ConfigErrors, Contents, DEPTH_MAX, FILE_MAX_BYTES, FILES_MAX, Flag, Input, KEY_MAX_BYTES, KEYS,
-    Kind, NODES_MAX, Origin, PUBLISHED_TOKEN, Problem, SettingValue, Variables, load,
+    Kind, NETWORKS_MAX, NODES_MAX, Origin, PUBLISHED_TOKEN, Problem, SettingValue, Variables, load,
 };
 use rolegate::token::Secret;
 use std::collections::HashMap;
@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 const STRONG: &str = "4f1c9a70-77ab-4e0d-9f3e-Tb2mXk81Qz5u";
 const LOGGED: &str =
     "rolegate:\n  policies: [policies/stackstate.rhai]\n  decision_log:\n    file: decisions.jsonl\n";
+const FORWARDED: &str =
+    "rolegate:\n  policies: [policies/stackstate.rhai]\n  forward_auth:\n    peers: [10.0.0.1, \"::1\"]\n";
 const MINIMAL: &str = "rolegate:\n  policies: [policies/stackstate.rhai]\n";
 
 /// A configuration of files that are not on any disk.
@@ -777,9 +779,13 @@ mod overrides {
         let mut count = 0;
         for key in KEYS {
             let Some(variable) = key.variable() else { continue };
-            // What is said of a log that is in no file is an error.
-            let is_of_log = key.parent() == "rolegate.decision_log";
-            let world = if is_of_log { LOGGED } else { MINIMAL }.to_owned();
+            // What is said of a log that is in no file is an error, and of an endpoint that nobody may ask.
+            let world = match key.parent() {
+                "rolegate.decision_log" => LOGGED,
+                "rolegate.forward_auth" => FORWARDED,
+                _ => MINIMAL,
+            }
+            .to_owned();
             let value = match &key.kind {
                 Kind::Address => "127.0.0.2:1".to_owned(),
                 Kind::Path | Kind::Paths => "elsewhere".to_owned(),
@@ -814,6 +820,12 @@ mod overrides {
                     assert!(World::one(&world).variable(&variable, &names).load().is_err(), "{variable}");
                     "x, y".to_owned()
                 }
+                Kind::Networks => {
+                    let networks = vec!["10.0.0.1"; NETWORKS_MAX + 1].join(",");
+                    assert!(World::one(&world).variable(&variable, &networks).load().is_err(), "{variable}");
+                    "10.0.0.0/8, ::1".to_owned()
+                }
+                Kind::Text => "/elsewhere".to_owned(),
                 other => panic!("{}: {other:?}", key.path),
             };
             let config = World::one(&world).variable(&variable, &value).good();
@@ -821,7 +833,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 37);
+        assert_eq!(count, 40);
     }
 
     #[test]
@@ -865,6 +877,90 @@ mod overrides {
             })
             .collect();
         insta::assert_snapshot!(shown.join("\n"));
+    }
+}
+
+mod forward_auth {
+    use super::*;
+
+    fn with(key: &str, value: &str) -> World {
+        World::one(&format!("{FORWARDED}    {key}: {value}\n"))
+    }
+
+    #[test]
+    fn it_is_off_until_its_peers_are_listed_and_needs_some() {
+        assert!(World::one(MINIMAL).good().forward_auth.is_none());
+        let said = World::one(FORWARDED).good().forward_auth.unwrap();
+        assert_eq!((said.path.as_str(), said.malformed_status), ("/forward-auth", 403));
+        assert!(
+            said.peers.contains("::1".parse().unwrap()) && !said.peers.contains("10.0.0.2".parse().unwrap())
+        );
+        for text in ["path: /auth", "malformed_status: 400", "peers: []"] {
+            let errors = World::one(&format!("{MINIMAL}  forward_auth: {{{text}}}\n")).errors();
+            assert!(
+                errors.contains("`rolegate.forward_auth.peers` is missing: list the proxies"),
+                "{errors}"
+            );
+        }
+        let off = World::one(&format!("{MINIMAL}  forward_auth:\n")).good();
+        assert!(off.forward_auth.is_none());
+    }
+
+    #[test]
+    fn peers_are_somebody_and_not_anybody() {
+        for (peers, hint) in [
+            ("[0.0.0.0/0]", "`0.0.0.0/0` is too wide: every address of it is believed"),
+            ("[\"::/0\"]", "`::/0` is too wide"),
+            ("[10.0.0.0/7]", "`10.0.0.0/7` is too wide"),
+            ("[10.0.0.1/8]", "write `10.0.0.0/8`"),
+            ("[proxy.example]", "not a network"),
+            ("10.0.0.1", "must be a list"),
+        ] {
+            let errors = World::one(&format!("{MINIMAL}  forward_auth: {{peers: {peers}}}\n")).errors();
+            assert!(errors.contains(hint), "{peers}: {errors}");
+        }
+        let widest = World::one(&format!("{MINIMAL}  forward_auth: {{peers: [10.0.0.0/8, \"fd00::/8\"]}}\n"));
+        assert!(widest.good().forward_auth.is_some());
+        let many = |count: usize| {
+            let peers: Vec<String> = (0..count).map(|at| format!("10.0.{}.{}", at / 256, at % 256)).collect();
+            World::one(&format!("{MINIMAL}  forward_auth: {{peers: [{}]}}\n", peers.join(", ")))
+        };
+        many(NETWORKS_MAX).good();
+        assert!(many(NETWORKS_MAX + 1).errors().contains("at most 256 networks"));
+    }
+
+    #[test]
+    fn path_has_one_spelling_and_hides_no_route_of_rolegate() {
+        let longest = format!("/{}", "x".repeat(255));
+        for path in ["/auth", "/api/auth", "/api/rolegate/auth", &longest] {
+            assert_eq!(with("path", path).good().forward_auth.unwrap().path, path);
+        }
+        for (path, hint) in [
+            ("auth", "does not start with a slash"),
+            ("/", "needs a name"),
+            ("/auth/", "no slash at its end"),
+            ("/%61uth", "write it as `/auth`"),
+            ("/a/../b", "dots alone"),
+            ("/api", "`/api/rolegate/` is in use"),
+            ("/health", "`/health` is in use"),
+            (&format!("{longest}x"), "at most 256 bytes"),
+        ] {
+            let errors = with("path", path).errors();
+            assert!(errors.contains(hint), "{path}: {errors}");
+        }
+    }
+
+    #[test]
+    fn status_of_malformed_requests_is_a_refusal_that_clients_leave_alone() {
+        for status in [400, 403, 404, 499] {
+            let said = with("malformed_status", &status.to_string()).good().forward_auth.unwrap();
+            assert_eq!(said.malformed_status, status);
+        }
+        for (status, hint) in
+            [("200", "between 400 and 499"), ("500", "between 400 and 499"), ("401", "clients act upon")]
+        {
+            assert!(with("malformed_status", status).errors().contains(hint), "{status}");
+        }
     }
 }
 

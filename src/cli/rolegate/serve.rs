@@ -15,13 +15,14 @@ use crate::engine::{Engine, OpenError, ProvisionError, Provisioned};
 use crate::policy::{PolicySet, Source};
 use crate::server::decision_log::{DecisionLogError, DecisionLogOptions, Sampled};
 use crate::server::{
-    ClockError, DecisionLog, FailedAuthentications, Limits, Metrics, ReloadGuard, Reloader, Server,
-    SteadyClock, WentBack, stopwatch, wall_clock,
+    ClockError, DecisionLog, FailedAuthentications, ForwardAuth, ForwardAuthError, Limits, Metrics,
+    ReloadGuard, Reloader, Server, SteadyClock, WentBack, stopwatch, wall_clock,
 };
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
 use clap::Args;
+use http::StatusCode;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -227,6 +228,10 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
         loader.shadow().count_in(&metrics);
         server = server.with_shadow(Arc::clone(loader.shadow()));
     }
+    if let Some(said) = &config.forward_auth {
+        server = server
+            .with_forward_auth(forward_auth(said).map_err(|error| Failure::System(io::Error::other(error)))?);
+    }
     if let Some(log) = decision_log.clone() {
         log.count_in(&metrics);
         server = server.with_observer(Arc::new(log));
@@ -394,6 +399,12 @@ fn decision_log(said: &crate::config::DecisionLog) -> Result<DecisionLog, Decisi
         query: said.query.iter().map(|name| Arc::from(name.as_str())).collect(),
         sampling: said.sampling.iter().map(sampled).collect(),
     })
+}
+
+fn forward_auth(said: &crate::config::ForwardAuth) -> Result<ForwardAuth, ForwardAuthError> {
+    let endpoint = ForwardAuth::new(&said.path, said.peers.clone())?;
+    endpoint
+        .with_malformed_status(StatusCode::from_u16(said.malformed_status).unwrap_or(StatusCode::FORBIDDEN))
 }
 
 fn sampled(said: &SampledRule) -> Sampled {

@@ -2,7 +2,7 @@
 //! always there, so that they replace whatever a client sent under these names.
 
 use crate::front::reply::{self, Reply};
-use crate::token::{Principal, RoleName};
+use crate::token::{Principal, PrincipalId, RoleName};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -19,19 +19,25 @@ const HEX: [u8; 16] = *b"0123456789ABCDEF";
 pub(super) fn reply(principal: Option<&Principal>, request_id: &str) -> Option<Reply> {
     let mut reply = reply::empty(StatusCode::OK);
     let mut fields = HeaderMap::with_capacity(FIELDS);
-    let (id, name, roles) = match principal {
-        Some(principal) => {
-            (HeaderValue::from(principal.id.get()), encoded(&principal.name)?, joined(&principal.roles)?)
-        }
+    let (token_id, name, roles) = match principal {
+        Some(principal) => (id(&principal.id)?, encoded(&principal.name)?, joined(&principal.roles)?),
         None => (EMPTY, EMPTY, EMPTY),
     };
-    fields.insert(TOKEN_ID, id);
+    fields.insert(TOKEN_ID, token_id);
     fields.insert(NAME, name);
     fields.insert(ROLES, roles);
     // Of what it permits the engine keeps no id, and every log has the request's.
     fields.insert(DECISION, HeaderValue::from_str(request_id).ok()?);
     *reply.headers_mut() = fields;
     Some(reply)
+}
+
+/// The number of a token, or the name that an authenticator of the program vouches for, which never reads as one.
+fn id(principal: &PrincipalId) -> Option<HeaderValue> {
+    match principal {
+        PrincipalId::Token(id) => Some(HeaderValue::from(id.get())),
+        PrincipalId::Foreign(id) => HeaderValue::from_str(id.as_str()).ok(),
+    }
 }
 
 /// A text in which everything but visible ASCII is percent-encoded as UTF-8, and the percent sign as well.
@@ -92,6 +98,14 @@ mod tests {
         ] {
             assert_eq!(encoded(name).unwrap(), told);
         }
+    }
+
+    #[test]
+    fn token_is_told_by_its_number_and_everybody_else_by_realm_and_name() {
+        let foreign = crate::token::ForeignId::new("workload", "ci/deploy").unwrap();
+        assert_eq!(id(&PrincipalId::Foreign(foreign)).unwrap(), "workload:ci/deploy");
+        let token = crate::token::TokenId::LEAST;
+        assert_eq!(id(&PrincipalId::Token(token)).unwrap(), token.to_string().as_str());
     }
 
     #[test]

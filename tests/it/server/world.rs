@@ -91,7 +91,12 @@ impl World {
 
     /// This server, with a clock that the test sets.
     pub(super) fn start_server(server: Server, behind: Behind) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_listening(server, behind, "127.0.0.1:0")
+    }
+
+    /// The same on another address of this machine.
+    pub(super) fn start_listening(server: Server, behind: Behind, address: &str) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (record, log) = (Arc::<Record>::default(), Log::default());
