@@ -233,6 +233,14 @@ impl Engine {
         }
     }
 
+    /// Tells whose request it is, without asking any policy. That permits nothing, and is not counted as a use.
+    ///
+    /// # Errors
+    /// When the request carries no live token. What the client is told must not depend on the cause.
+    pub fn authenticate(&self, request: &Request, now: Timestamp) -> Result<Principal, Unauthenticated> {
+        self.tokens.authenticate(request.credential(), now).map(|known| known.principal)
+    }
+
     /// The policies that decide now.
     pub fn policies(&self) -> Arc<PolicySet> {
         self.policies.load_full()

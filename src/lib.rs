@@ -47,6 +47,10 @@ pub mod engine;
 // the edge
 #[cfg(any(feature = "server", feature = "tower", feature = "warp"))]
 pub(crate) mod front;
+#[cfg(feature = "tower")]
+pub mod tower;
+#[cfg(feature = "warp")]
+pub mod filters;
 #[cfg(feature = "server")]
 pub(crate) mod backup;
 #[cfg(feature = "server")]

@@ -8,7 +8,6 @@ mod timer;
 mod socket;
 mod body;
 mod connection;
-mod observe;
 mod metrics;
 mod reload;
 mod shadow;
@@ -22,15 +21,13 @@ mod forward_auth;
 mod guard;
 mod api;
 
+pub use crate::front::{Clock, Observe, wall_clock};
 pub use body::{BodyError, RequestBody};
-pub use clock::{
-    CLOCK_FILE_NAME, Clock, ClockError, SteadyClock, Stopwatch, WentBack, stopwatch, wall_clock,
-};
+pub use clock::{CLOCK_FILE_NAME, ClockError, SteadyClock, Stopwatch, WentBack, stopwatch};
 pub use decision_log::DecisionLog;
 pub use forward_auth::{FORWARD_AUTH_PATH_MAX_BYTES, ForwardAuth, ForwardAuthError};
 pub use limits::{FailedAuthentications, Limits};
 pub use metrics::{BoundedCounter, Metrics};
-pub use observe::Observe;
 pub use reload::{
     PolicySource, PolicyState, PolicyStatus, ReloadGuard, ReloadOutcome, Reloaded, Reloader, SourceError,
     Trigger,

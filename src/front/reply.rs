@@ -22,11 +22,21 @@ const CONTENT_TYPE_OPTIONS: HeaderName = HeaderName::from_static("x-content-type
 const CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey realm=\"rolegate\"");
 /// Without a charset: the original client shows an error's body only when the type is exactly this one.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What a request without a live token is told, in one piece for every form of answer.
+macro_rules! token_needed {
+    () => {
+        "this route needs a live service token, sent as `Authorization: ApiKey <token>` or as `X-API-Key: <token>`"
+    };
+}
+/// The same where no JSON is spoken.
+#[cfg(feature = "tower")]
+pub(crate) const TOKEN_NEEDED: &str = token_needed!();
 /// Constant to the byte, so that an answer never tells why a token is not live.
 const UNAUTHENTICATED: &str = concat!(
     r#"{"_type":"ErrorsResponse","trackingKey":"unauthenticated","serverTimestamp":0,"#,
-    r#""errors":[{"_type":"InternalError","message":"this route needs a live service token, "#,
-    r#"sent as `Authorization: ApiKey <token>` or as `X-API-Key: <token>`"}]}"#
+    r#""errors":[{"_type":"InternalError","message":""#,
+    token_needed!(),
+    r#""}]}"#
 );
 /// The same for one of too many: constant, whatever the cause.
 const TOO_MANY: &str = concat!(

@@ -5,17 +5,15 @@ use super::metrics::Metrics;
 use super::trace::TraceId;
 use crate::decision::{Decision, Denial, Verdict};
 use crate::engine::{Answer, DecisionId};
+use crate::front::next_request_id;
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet};
 use crate::request::METHOD_MAX_BYTES;
 use crate::token::candidates::without_secrets;
 use crate::token::{ForeignId, Principal, PrincipalId, TokenId};
 use http::{Method, StatusCode};
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// What the log tells of one request.
@@ -194,24 +192,5 @@ impl Outcome {
             Self::Denied => "deny",
             Self::Allowed => "allow",
         }
-    }
-}
-
-/// A text that no other request of this process has, and hardly any of another.
-fn next_request_id() -> Arc<str> {
-    static SERIES: OnceLock<u32> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // Without randomness ids repeat from process to process, which is no reason to refuse a request.
-    let series = SERIES.get_or_init(|| SysRng.try_next_u32().unwrap_or_default());
-    Arc::from(format!("{series:08x}-{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_differ() {
-        assert_ne!(next_request_id(), next_request_id());
     }
 }

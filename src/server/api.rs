@@ -10,11 +10,11 @@ mod tokens;
 pub(crate) mod usage;
 mod transfer;
 
-use super::clock::Clock;
 use super::metrics::Metrics;
 use super::reload::{PolicyStatus, Reloader};
 use super::shadow::Shadow;
 use crate::engine::{Engine, Permit};
+use crate::front::Clock;
 use crate::front::reply::{Failure, Reply};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;

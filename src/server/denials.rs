@@ -1,8 +1,8 @@
 //! Tells the audit log now and then, and at the end, how many denials have no entry of their own.
 
-use super::clock::Clock;
 use crate::audit::DENIALS_EVERY;
 use crate::engine::Engine;
+use crate::front::Clock;
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};

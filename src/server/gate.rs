@@ -4,10 +4,9 @@
 use super::access::Line;
 use super::attempts::{Attempt, Attempts, Client, TooMany};
 use super::metrics::Metrics;
-use super::observe::Observe;
 use crate::engine::{Answer, Engine, Forbidden, Permit};
 use crate::front::reply::{self, Failure, Reply};
-use crate::front::{HeaderLimits, explain};
+use crate::front::{HeaderLimits, Observe, explain};
 use crate::policy::PolicySet;
 use crate::request::{Malformed, Request};
 use crate::time::Timestamp;

@@ -3,13 +3,12 @@
 
 use super::access::Line;
 use super::body::RequestBody;
-use super::clock::Clock;
 use super::connection::Respond;
 use super::forward_auth::ForwardAuth;
 use super::gate::{Admitted, Gate, Head, Origin, Refused};
 use super::limits::Limits;
-use crate::front::rebuild;
 use crate::front::reply::{self, Failure, Reply};
+use crate::front::{Clock, rebuild};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
 use bytes::Bytes;

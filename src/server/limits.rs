@@ -1,5 +1,6 @@
 //! The limits of the HTTP front, each with its default.
 
+use crate::front::HeaderLimits;
 use std::time::Duration;
 
 /// What the HTTP front allows a client. Every limit has a default; one alone can be switched off, and its name is
@@ -52,9 +53,9 @@ impl Limits {
     /// The default of [`connections`](Self::connections).
     pub const CONNECTIONS_MAX: usize = 960;
     /// The default of [`header_fields`](Self::header_fields).
-    pub const HEADER_FIELDS_MAX: usize = 64;
+    pub const HEADER_FIELDS_MAX: usize = HeaderLimits::DEFAULT.fields;
     /// The default of [`header_bytes`](Self::header_bytes).
-    pub const HEADER_MAX_BYTES: usize = 16 * 1024;
+    pub const HEADER_MAX_BYTES: usize = HeaderLimits::DEFAULT.bytes;
     /// The default of [`body_bytes`](Self::body_bytes).
     pub const BODY_MAX_BYTES: usize = 1024 * 1024;
     /// The default of [`header_read_timeout`](Self::header_read_timeout).

@@ -9,11 +9,11 @@ pub use status::{PolicyState, PolicyStatus};
 
 use gains::UnnamedGains;
 
-use super::clock::Clock;
 use super::metrics::Metrics;
 use crate::audit::AuditOutcome;
 use crate::decision::PolicyVersion;
 use crate::engine::{Engine, Permit, ReplaceError};
+use crate::front::Clock;
 use crate::policy::opening::Openings;
 use crate::policy::{PolicyErrors, PolicySet, Source};
 use parking_lot::Mutex;

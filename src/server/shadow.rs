@@ -2,10 +2,10 @@
 //! otherwise is counted by roles and route, so that a change can be looked at under real traffic first.
 
 use super::metrics::{BoundedCounter, Metrics};
-use super::observe::Observe;
 use super::reload::bounded;
 use crate::decision::{Decision, PolicyVersion};
 use crate::engine::Answer;
+use crate::front::Observe;
 use crate::path::CanonicalPath;
 use crate::policy::{Location, PolicySet, Route};
 use crate::request::{Malformed, Request};

@@ -1,7 +1,8 @@
 //! Time that does not go back: the latest time that counts is kept in a file, and what had expired by then stays
 //! expired, whatever the clock says later and however often the server starts again.
 
-use super::{Clock, Stopwatch};
+use super::Stopwatch;
+use crate::front::Clock;
 use crate::time::Timestamp;
 use parking_lot::Mutex;
 use std::fs::{self, File, OpenOptions};
@@ -416,7 +417,7 @@ mod tests {
         fs::remove_file(&beside).unwrap();
         fs::create_dir(&beside).unwrap();
         let open =
-            SteadyClock::open(machine.folder.path(), super::super::wall_clock(), super::super::stopwatch());
+            SteadyClock::open(machine.folder.path(), crate::front::wall_clock(), super::super::stopwatch());
         assert!(open.is_err());
         fs::remove_dir(&beside).unwrap();
         machine.start().0.keep().unwrap();
@@ -502,7 +503,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let open = SteadyClock::open(
                 machine.folder.path(),
-                super::super::wall_clock(),
+                crate::front::wall_clock(),
                 super::super::stopwatch(),
             );
             let error = open.err().unwrap();
