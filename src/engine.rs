@@ -236,9 +236,9 @@ impl Engine {
     /// Tells whose request it is, without asking any policy. That permits nothing, and is not counted as a use.
     ///
     /// # Errors
-    /// When the request carries no live token. What the client is told must not depend on the cause.
-    pub fn authenticate(&self, request: &Request, now: Timestamp) -> Result<Principal, Unauthenticated> {
-        self.tokens.authenticate(request.credential(), now).map(|known| known.principal)
+    /// When the request is nobody's. What its client is told must not depend on the cause.
+    pub fn principal_of(&self, request: &Request, now: Timestamp) -> Result<Principal, Unauthenticated> {
+        self.authenticate(request, now).map(|known| known.principal)
     }
 
     /// The policies that decide now.

@@ -48,7 +48,7 @@ use warp::{Filter, Rejection};
 #[derive(Clone, Debug)]
 pub struct Filters(Arc<Check>);
 
-/// Proof that a request came with a live token. Only [`authenticated`] makes one.
+/// Proof that a request came with a good credential. Only [`authenticated`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authenticated(Principal);
 
@@ -79,8 +79,8 @@ pub fn permitted(
     Filters::new(engine).permitted()
 }
 
-/// Lets on what comes with a live token, whatever the policies say, and tells whose it is. Rejects everything else with
-/// [`Refused`]. It is not counted as a use of the token.
+/// Lets on what comes with a live token, or with another credential that the engine takes, whatever the policies say,
+/// and tells whose it is. Rejects everything else with [`Refused`]. It is not counted as a use of the token.
 pub fn authenticated(
     engine: Arc<Engine>,
 ) -> impl Filter<Extract = (Authenticated,), Error = Rejection> + Clone + Send + Sync + 'static {

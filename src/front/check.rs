@@ -101,7 +101,7 @@ impl Check {
     pub(crate) fn authenticate(&self, head: Head<'_>) -> Result<Principal, Refusal> {
         let moment = self.moment(head.version);
         let request = self.read(head, &moment)?;
-        self.engine.authenticate(&request, moment.now).map_err(|_| moment.unauthenticated())
+        self.engine.principal_of(&request, moment.now).map_err(|_| moment.unauthenticated())
     }
 
     /// The refusal of a request that cannot even be shown to the check as it came.

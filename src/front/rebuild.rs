@@ -51,7 +51,8 @@ mod tests {
         let parts = Request::new(http::Method::GET, CanonicalPath::parse("/a").unwrap()).into_parts();
         let uri = Uri::from_static("https://h:8443/a");
         let handed = rebuild(Request::from(parts.clone()), uri.clone()).unwrap();
-        assert_eq!((handed.uri(), &handed.headers()[HOST]), (&Uri::from_static("/a"), "h:8443"));
+        assert_eq!(handed.uri(), "/a");
+        assert_eq!(handed.headers()[HOST], "h:8443");
 
         let mut named = parts;
         named.headers.insert(HOST, HeaderValue::from_static("H:8443"));

@@ -9,6 +9,8 @@ mod corpus_scripts;
 #[cfg(feature = "embedded")]
 mod crash;
 mod docs_policies;
+#[cfg(any(feature = "tower", feature = "warp"))]
+mod embedded_gate;
 mod engine;
 mod escalation;
 mod explain;
