@@ -8,6 +8,7 @@ use crate::token::{
 };
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Tells by something else than a service token who a request comes from.
 ///
@@ -124,6 +125,12 @@ impl Authenticators {
             };
             Some(answer.map_err(|cause| ForeignRefusal { realm, cause }))
         })
+    }
+}
+
+impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
+    fn authenticate(&self, request: &Request, now: Timestamp) -> Authentication {
+        (**self).authenticate(request, now)
     }
 }
 

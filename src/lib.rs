@@ -43,6 +43,7 @@ pub mod bootstrap;
 
 // the gate
 pub mod engine;
+pub mod testing;
 
 // the edge
 #[cfg(any(feature = "server", feature = "tower", feature = "warp"))]

@@ -3,10 +3,12 @@
 mod ambiguity;
 mod credential;
 mod host;
+mod target;
 
 pub(crate) use credential::is_credential;
 pub use credential::{Credential, Unusable};
 pub use host::{Host, HostError};
+pub(crate) use target::read_target;
 
 use crate::path::{CanonicalPath, PathError, TARGET_MAX_BYTES};
 use http::{HeaderMap, Method, Uri, Version};

@@ -8,8 +8,6 @@ mod read;
 mod report;
 mod run;
 
-#[cfg(feature = "cli")]
-pub(crate) use read::read_request;
 pub use report::{CaseResult, Got, Mismatch, Report};
 pub use run::{run, run_each};
 

@@ -5,7 +5,7 @@ mod show;
 mod survey;
 
 pub use super::reads::{Fact, READ_MAX_BYTES, READS_MAX, Reading, Seen};
-pub use show::WithSources;
+pub use show::{Refusal, WithSources};
 
 use super::declaration::{ConditionInput, Effect, EffectiveRoles, Subject};
 use super::error::nearest;

@@ -45,4 +45,5 @@ mod store;
 mod strace;
 #[cfg(feature = "cli")]
 mod sts;
+mod testing;
 mod tidy;

@@ -6,7 +6,9 @@ mod suite;
 mod walks;
 
 use rolegate::store::memory::MemoryStore;
-use rolegate::store::{AfterDelete, Insertion, Names, Spending, Store, StoreError, Update};
+#[cfg(feature = "embedded")]
+use rolegate::store::{Store, StoreError};
+use rolegate::testing::store_conformance;
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, SecretKind, TokenDigest, TokenId, TokenOrigin, TokenRecord};
 
@@ -45,6 +47,7 @@ pub(crate) fn token(id: u64, digest: u8) -> TokenRecord {
 }
 
 /// All tokens of a store, by id.
+#[cfg(feature = "embedded")]
 pub(crate) fn all(store: &dyn Store) -> Result<Vec<TokenRecord>, StoreError> {
     let mut tokens = Vec::new();
     store.load(&mut |token| tokens.push(token.to_record()))?;
@@ -52,79 +55,9 @@ pub(crate) fn all(store: &dyn Store) -> Result<Vec<TokenRecord>, StoreError> {
     Ok(tokens)
 }
 
-/// What every store promises; `store` must be empty.
-fn conformance(store: &dyn Store) -> Result<(), StoreError> {
-    assert_eq!(all(store)?, []);
-    assert!(!store.is_spent(&token(1, 1).digest)?);
-    assert!(!store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
-    assert_eq!(store.update(&token(1, 1), &token(1, 1), Names::MayRepeat)?, Update::Missing);
-    assert_eq!(all(store)?, []);
-
-    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::Inserted);
-    assert_eq!(store.insert(&token(2, 2), Names::MayRepeat)?, Insertion::Inserted);
-    assert_eq!(all(store)?, [token(1, 1), token(2, 2)]);
-
-    // The order of the checks: first the id, then the digest.
-    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::IdTaken);
-    assert_eq!(store.insert(&token(1, 9), Names::MayRepeat)?, Insertion::IdTaken);
-    assert_eq!(store.insert(&token(9, 1), Names::MayRepeat)?, Insertion::DigestTaken);
-    assert_eq!(all(store)?, [token(1, 1), token(2, 2)]);
-
-    let mut changed = token(1, 1);
-    changed.name.clear();
-    changed.roles.clear();
-    changed.description = None;
-    changed.dedicated_subject = Some("subject".into());
-    changed.expires = None;
-    assert_eq!(store.update(&token(1, 1), &changed, Names::MayRepeat)?, Update::Done);
-    assert_eq!(store.update(&token(1, 1), &token(1, 9), Names::MayRepeat)?, Update::Conflict);
-    let taking = TokenRecord { digest: token(2, 2).digest, ..changed.clone() };
-    assert_eq!(store.update(&changed, &taking, Names::MayRepeat)?, Update::DigestTaken);
-    let namesake = TokenRecord { name: token(2, 2).name, ..changed.clone() };
-    assert_eq!(store.update(&changed, &namesake, Names::Unique)?, Update::NameTaken);
-    assert_eq!(store.get(changed.id)?, Some(changed.clone()));
-    assert_eq!(all(store)?, [changed, token(2, 2)]);
-
-    assert!(store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
-    assert!(!store.delete(token(1, 1).id, AfterDelete::RefuseDigest)?);
-    assert!(store.is_spent(&token(1, 1).digest)?);
-    assert_eq!(store.insert(&token(1, 1), Names::MayRepeat)?, Insertion::DigestSpent);
-    assert_eq!(store.insert(&token(1, 3), Names::MayRepeat)?, Insertion::Inserted);
-
-    assert!(store.delete(token(2, 2).id, AfterDelete::ForgetDigest)?);
-    assert!(!store.is_spent(&token(2, 2).digest)?);
-    assert_eq!(store.insert(&token(2, 2), Names::MayRepeat)?, Insertion::Inserted);
-    assert_eq!(all(store)?, [token(1, 3), token(2, 2)]);
-
-    let digest = |number: u8| TokenDigest::from_bytes([number; 32]);
-    assert_eq!(store.spend(&digest(2))?, Spending::Taken);
-    assert_eq!(store.spend(&digest(1))?, Spending::Spent);
-    assert_eq!(store.spend(&digest(200))?, Spending::Done);
-    assert_eq!(store.spend(&digest(7))?, Spending::Done);
-    assert_eq!(store.insert(&token(7, 7), Names::MayRepeat)?, Insertion::DigestSpent);
-    assert_eq!(store.spent(None, 9)?, [1, 7, 200].map(digest));
-    assert_eq!(store.spent(None, 2)?, [1, 7].map(digest));
-    assert_eq!(store.spent(Some(&digest(1)), 1)?, [digest(7)]);
-    assert_eq!(store.spent(Some(&digest(8)), 9)?, [digest(200)]);
-    assert_eq!(store.spent(Some(&digest(200)), 9)?, []);
-    Ok(())
-}
-
 #[test]
 fn memory_store_conforms() {
-    let store = MemoryStore::new;
-    conformance(&store()).unwrap();
-    suite::digests(&store()).unwrap();
-    suite::many_at_once(&store()).unwrap();
-    suite::names(&store()).unwrap();
-    suite::race_for_a_name(&store());
-    suite::uses(&store()).unwrap();
-    suite::pages(&store()).unwrap();
-    let store = store();
-    for record in suite::many() {
-        assert_eq!(store.insert(&record, Names::MayRepeat).unwrap(), Insertion::Inserted);
-    }
-    suite::limits(&store).unwrap();
+    store_conformance(MemoryStore::new);
 }
 
 #[test]
@@ -136,12 +69,13 @@ fn walk_of_the_memory_store_meets_each_token_once_whatever_comes_and_goes() {
 #[cfg(feature = "embedded")]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
 mod embedded {
-    use super::{all, conformance, suite, token, walks};
+    use super::{all, token, walks};
     use crate::process;
     use rolegate::store::embedded::{EmbeddedStore, FILE_NAME, check};
     use rolegate::store::memory::MemoryStore;
     use rolegate::store::page::{Order, OrderBy, PageQuery};
     use rolegate::store::{AfterDelete, Insertion, Names, Store, StoreError};
+    use rolegate::testing::{store_conformance, store_durability};
     use std::fs::{self, File, Permissions};
     use std::io::Write;
     use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -169,19 +103,17 @@ mod embedded {
 
     #[test]
     fn embedded_store_conforms() {
-        let folders: [_; 8] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
-        let store = |at: usize| open(folders[at].path());
-        conformance(&store(0)).unwrap();
-        suite::digests(&store(1)).unwrap();
-        suite::names(&store(2)).unwrap();
-        suite::race_for_a_name(&store(3));
-        suite::uses(&store(4)).unwrap();
-        suite::pages(&store(5)).unwrap();
-        suite::many_at_once(&store(7)).unwrap();
-        suite::limits(&EmbeddedStore::create(folders[6].path(), suite::many()).unwrap()).unwrap();
-        for (at, folder) in folders.iter().enumerate() {
-            let findings = check(folder.path(), &mut |_, _, _| {}).unwrap();
-            assert!(findings.is_whole(), "{at}: {:?}", findings.faults);
+        let folder = tempfile::tempdir().unwrap();
+        let number = std::cell::Cell::new(0);
+        let place = |number: u32| folder.path().join(number.to_string());
+        store_conformance(|| {
+            number.set(number.get() + 1);
+            open(&place(number.get()))
+        });
+        store_durability(|| open(&place(0)));
+        for number in 0..=number.get() {
+            let findings = check(&place(number), &mut |_, _, _| {}).unwrap();
+            assert!(findings.is_whole(), "{number}: {:?}", findings.faults);
         }
     }
 
@@ -198,12 +130,13 @@ mod embedded {
     #[test]
     fn everything_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        conformance(&open(folder.path())).unwrap();
+        fill(folder.path(), 3);
+        assert!(open(folder.path()).delete(token(1, 1).id, AfterDelete::RefuseDigest).unwrap());
         let store = open(folder.path());
-        assert_eq!(all(&store).unwrap(), [token(1, 3), token(2, 2)]);
+        assert_eq!(all(&store).unwrap(), [token(2, 2), token(3, 3)]);
         assert!(store.is_spent(&token(1, 1).digest).unwrap());
-        assert_eq!(store.insert(&token(3, 1), Names::MayRepeat).unwrap(), Insertion::DigestSpent);
-        assert_eq!(store.insert(&token(3, 4), Names::MayRepeat).unwrap(), Insertion::Inserted);
+        assert_eq!(store.insert(&token(4, 1), Names::MayRepeat).unwrap(), Insertion::DigestSpent);
+        assert_eq!(store.insert(&token(4, 4), Names::MayRepeat).unwrap(), Insertion::Inserted);
     }
 
     #[test]
@@ -357,7 +290,8 @@ mod embedded {
         let folder = tempfile::tempdir().unwrap();
         let half = folder.path().join("tokens.redb.new");
         fs::write(&half, b"half").unwrap();
-        conformance(&open(folder.path())).unwrap();
+        fill(folder.path(), 2);
+        assert_eq!(all(&open(folder.path())).unwrap(), [token(1, 1), token(2, 2)]);
         assert!(!half.exists());
         // A repair that was killed leaves one beside a store.
         fs::write(&half, b"half").unwrap();

@@ -4,9 +4,6 @@ mod fields;
 mod principal;
 mod scene;
 
-#[cfg(feature = "cli")]
-pub(crate) use scene::read_request;
-
 use super::{Answer, CASES_MAX, CASES_MAX_BYTES, Case, CaseFile, CasePrincipal, Expected, ExpectedRule};
 use crate::path::TARGET_MAX_BYTES;
 use crate::policy::error::{PolicyErrors, nearest};

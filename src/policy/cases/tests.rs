@@ -127,19 +127,6 @@ fn failing_case_is_told_without_what_a_terminal_would_obey() {
 }
 
 #[test]
-fn target_that_is_no_uri_is_refused_with_what_to_write() {
-    for (target, expected) in [
-        ("a/b", "the request target does not start with `/`"),
-        ("", "the request target does not start with `/`"),
-        ("/a b", "the request target has a character that must be encoded"),
-        ("http://[/a", "the request target is no URI"),
-    ] {
-        let read = read_request(http::Method::GET, target, http::HeaderMap::new(), None);
-        assert_eq!(read.unwrap_err().to_string(), expected, "{target}");
-    }
-}
-
-#[test]
 fn rule_and_permission_are_compared_where_a_case_names_them() {
     let allow = "request: GET /a\nprincipal: reader\nexpect: allow\n";
     for (line, mismatches) in [

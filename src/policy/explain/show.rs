@@ -5,6 +5,7 @@ use crate::decision::{Denial, Verdict};
 use crate::policy::declaration::{Effect, Subject};
 use crate::policy::script::Source;
 use crate::token::{Principal, PrincipalId};
+use http::Method;
 use std::fmt;
 
 /// The most characters of a line of a policy that are shown.
@@ -15,6 +16,17 @@ const LINE_MAX_CHARS: usize = 160;
 pub struct WithSources<'e> {
     explanation: &'e Explanation<'e>,
     sources: &'e [Source],
+}
+
+/// Why a request is answered with 400, before any policy is asked. Its text is for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'r> {
+    /// The method, as it was sent.
+    pub method: &'r Method,
+    /// The target, as it was sent.
+    pub target: &'r str,
+    /// What can be read in two ways.
+    pub reason: &'r str,
 }
 
 impl Explanation<'_> {
@@ -98,6 +110,14 @@ impl Explanation<'_> {
 impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, &[])
+    }
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, target, reason } = self;
+        write!(f, "refused: {method} {}, with 400\n  {reason}", target.escape_debug())?;
+        f.write_str("\n  no policy is asked about such a request, whoever makes it")
     }
 }
 

@@ -8,9 +8,9 @@ use super::super::console::{Console, Mood};
 use super::super::settings::{FileArguments, OutputArguments, Surroundings};
 use super::super::{DONE, FAILED, Format};
 use super::{errors_json, load};
-use crate::policy::explain::Explanation;
+use crate::policy::explain::{Explanation, Refusal};
 use crate::policy::{PolicySet, Source};
-use crate::request::{Credential, Request};
+use crate::request::{Credential, Request, read_target};
 use crate::server::decision_log::FindError;
 use crate::server::wall_clock;
 use crate::store::StoreError;
@@ -178,10 +178,7 @@ fn tell_refusal(output: Format, (method, target): (&Method, &str), reason: &str,
         console.print(&format!("{refusal:#}\n"));
         return;
     }
-    let word = console.painted(Mood::Bad, "refused");
-    console.line(format_args!("{word}: {method} {}, with 400", target.escape_debug()));
-    console.line(format_args!("  {reason}"));
-    console.line("  no policy is asked about such a request, whoever makes it");
+    paint(&Refusal { method, target, reason }.to_string(), Mood::Bad, console);
 }
 
 fn show(
@@ -207,10 +204,13 @@ fn show(
     }
 }
 
-/// The text of an explanation, with its first word in colour.
 fn print(explanation: &Explanation<'_>, sources: &[Source], console: &mut Console<'_>) {
-    let text = explanation.with_sources(sources).to_string();
     let mood = if explanation.decision.is_allow() { Mood::Good } else { Mood::Bad };
+    paint(&explanation.with_sources(sources).to_string(), mood, console);
+}
+
+/// A text with its first word in colour.
+fn paint(text: &str, mood: Mood, console: &mut Console<'_>) {
     match text.split_once(':') {
         Some((word, rest)) => {
             let word = console.painted(mood, word);
@@ -230,7 +230,7 @@ impl Arguments {
         if !headers.contains_key(HOST) {
             headers.insert(HOST, HeaderValue::from_static("localhost"));
         }
-        crate::policy::cases::read_request(method.clone(), target, headers, self.client_ip)
+        read_target(method.clone(), target, headers, self.client_ip)
     }
 
     fn known(&self, surroundings: &Surroundings, now: Timestamp) -> Result<Known, Failure> {

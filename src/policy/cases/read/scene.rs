@@ -1,15 +1,13 @@
 //! The requests of cases, and the circumstances in which they come.
 
 use super::fields::{Fields, Reader};
-use crate::path::TARGET_MAX_BYTES;
 use crate::policy::cases::{CaseRequest, DEFAULT_TIME};
-use crate::request::{Credential, Request};
+use crate::request::{Credential, read_target};
 use crate::time::Timestamp;
 use crate::yaml::{self, Content, Node, Place};
 use http::header::{HOST, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Uri, Version};
+use http::{HeaderMap, Method};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// The most headers of a request: as many as the server takes.
 const HEADERS_MAX: usize = 64;
@@ -93,7 +91,7 @@ impl Reader {
             self.problem(place, message);
             return None;
         };
-        let read = read_request(method, target, scene.headers.clone(), scene.client_ip);
+        let read = read_target(method, target, scene.headers.clone(), scene.client_ip);
         let has_credential =
             read.as_ref().is_ok_and(|request| !matches!(request.credential(), Credential::Missing));
         if has_credential {
@@ -102,39 +100,6 @@ impl Reader {
             return None;
         }
         Some(CaseRequest { text: text.into(), read })
-    }
-}
-
-/// Reads a request as the gate would.
-///
-/// # Errors
-/// With the reason why the gate refuses it.
-pub(crate) fn read_request(
-    method: Method,
-    target: &str,
-    headers: HeaderMap,
-    client_ip: Option<IpAddr>,
-) -> Result<Request, Arc<str>> {
-    // A parsed address has lost its fragment, and the gate never sees one.
-    if target.contains('#') {
-        return Err("the request target has a fragment".into());
-    }
-    if target.len() > TARGET_MAX_BYTES {
-        return Err(format!("the request target is longer than {TARGET_MAX_BYTES} bytes").into());
-    }
-    let uri: Uri = target.parse().map_err(|_| reason_of_no_uri(target))?;
-    Request::read(method, &uri, Version::HTTP_11, headers, client_ip)
-        .map_err(|wrong| wrong.to_string().into())
-}
-
-/// Why a target is neither a path nor a URI.
-fn reason_of_no_uri(target: &str) -> &'static str {
-    if target.starts_with('/') {
-        "the request target has a character that must be encoded"
-    } else if target.contains("://") {
-        "the request target is no URI"
-    } else {
-        "the request target does not start with `/`"
     }
 }
 
