@@ -32,6 +32,8 @@ mod policy_warnings;
 mod policy_within;
 #[cfg(feature = "embedded")]
 mod process;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod proxies;
 #[cfg(feature = "cli")]
 mod readme;
 mod reference;

@@ -13,7 +13,7 @@ mod attempts;
 mod authenticators;
 mod audit;
 mod client;
-mod corpus;
+pub(crate) mod corpus;
 mod corpus_headers;
 mod corpus_paths;
 mod forward_auth;

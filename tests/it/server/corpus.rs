@@ -6,7 +6,7 @@ use super::client::Response;
 pub(super) const REFUSALS: [u16; 7] = [400, 411, 413, 414, 431, 501, 505];
 
 /// The rows of a corpus, each with its columns.
-pub(super) fn rows(text: &'static str, columns: usize) -> Vec<Vec<&'static str>> {
+pub(crate) fn rows(text: &'static str, columns: usize) -> Vec<Vec<&'static str>> {
     let rows: Vec<Vec<&str>> =
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split('\t').collect()).collect();
     for row in &rows {
@@ -17,7 +17,7 @@ pub(super) fn rows(text: &'static str, columns: usize) -> Vec<Vec<&'static str>>
 }
 
 /// Writes `{N*text}` out.
-pub(super) fn expand(text: &str) -> String {
+pub(crate) fn expand(text: &str) -> String {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
@@ -41,7 +41,7 @@ pub(super) fn expand(text: &str) -> String {
 }
 
 /// Turns `\\`, `\xHH`, `\r`, `\n` and `\t` into the bytes that they stand for.
-pub(super) fn unescape(text: &str) -> Vec<u8> {
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
