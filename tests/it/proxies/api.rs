@@ -41,7 +41,8 @@ impl Reached {
 
     /// Method and target in short.
     pub(super) fn line(&self) -> String {
-        format!("{} {:.60}", self.method, self.target.escape_ascii())
+        let target: String = self.target.escape_ascii().to_string().chars().take(40).collect();
+        format!("{} {target}", self.method)
     }
 
     fn parse(head: &[u8]) -> Self {

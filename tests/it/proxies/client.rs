@@ -23,7 +23,7 @@ impl Answer {
 
     /// Whether rolegate was asked, and denied.
     pub(super) fn is_denial(&self) -> bool {
-        self.field("x-request-id").is_some()
+        matches!(self.status, 401 | 403 | 429) && self.field("x-request-id").is_some()
     }
 }
 

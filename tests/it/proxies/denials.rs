@@ -6,6 +6,7 @@ use super::gate::Gate;
 use super::proxy::Proxy;
 use super::{Who, World};
 use crate::process::address_of_nobody;
+use std::net::SocketAddr;
 
 /// It takes a status and a few header fields from rolegate's answer, and nothing of its body.
 const WITHOUT_BODY: &str = "nginx";
@@ -14,9 +15,10 @@ const WITHOUT_BODY: &str = "nginx";
 pub(super) fn check(name: &str) {
     let world = World::start(name);
     let user = format!("Authorization: ApiKey {}\r\n", world.gate.token(Who::User).unwrap());
-    for (credential, status, word) in
-        [("", 401, "this route needs a live service token"), (&*user, 403, "this token may not `POST /admin/x`")]
-    {
+    for (credential, status, word) in [
+        ("", 401, "this route needs a live service token"),
+        (&*user, 403, "this token may not `POST /admin/x`"),
+    ] {
         let request = format!(
             "POST /admin/x HTTP/1.1\r\nHost: localhost\r\n{credential}Content-Length: 5\r\n\r\nhello"
         );
@@ -38,8 +40,18 @@ pub(super) fn check(name: &str) {
 /// Looks at what becomes of requests that rolegate would permit, when it is not there.
 pub(super) fn check_without_rolegate(name: &str) {
     let (nobody, _kept) = address_of_nobody().unwrap();
+    check_nothing_passes(name, nobody, ("", ""));
+}
+
+#[test]
+fn script_that_fails_permits_nothing() {
+    let gate = Gate::start();
+    check_nothing_passes("haproxy", gate.address, ("core.httpclient()", "core.no_such_client()"));
+}
+
+fn check_nothing_passes(name: &str, asked: SocketAddr, change: (&str, &str)) {
     let (gate, api) = (Gate::start(), Api::start());
-    let proxy = Proxy::start(name, nobody, api.address);
+    let proxy = Proxy::start_changed(name, asked, api.address, change);
     let token = gate.token(Who::Admin).unwrap();
     for target in ["/api/users", "/admin", "/public/a.css", "/health"] {
         let request =

@@ -12,8 +12,13 @@ const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/proxies");
 /// Where `./check` puts the programs that Debian does not have.
 const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../proxies");
 /// Programs with the arguments by which they tell their version.
-const PROGRAMS: [(&str, &str); 5] =
-    [("nginx", "-v"), ("caddy", "version"), ("haproxy", "-v"), ("envoy", "--version"), ("traefik", "version")];
+const PROGRAMS: [(&str, &str); 5] = [
+    ("nginx", "-v"),
+    ("caddy", "version"),
+    ("haproxy", "-v"),
+    ("envoy", "--version"),
+    ("traefik", "version"),
+];
 
 /// How often, and how many times, a proxy that starts is tried.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -31,10 +36,15 @@ pub(super) struct Proxy {
 impl Proxy {
     /// Starts the proxy of this name in front of a program, and waits until it hands requests on or refuses them.
     pub(super) fn start(name: &str, gate: SocketAddr, api: SocketAddr) -> Self {
+        Self::start_changed(name, gate, api, ("", ""))
+    }
+
+    /// The same with one text of the example in the place of another.
+    pub(super) fn start_changed(name: &str, gate: SocketAddr, api: SocketAddr, change: (&str, &str)) -> Self {
         let version = version(name);
         let folder = tempfile::tempdir().unwrap();
         let address = free_address();
-        let command = place(name, folder.path(), address, gate, api);
+        let command = place(name, folder.path(), [address, gate, api], change);
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = shell(&format!("exec {command}"))
             .current_dir(folder.path())
@@ -87,7 +97,7 @@ impl Drop for Proxy {
 }
 
 /// A copy of the examples that names these addresses, and the command that its first lines tell.
-fn place(name: &str, folder: &Path, own: SocketAddr, gate: SocketAddr, api: SocketAddr) -> String {
+fn place(name: &str, folder: &Path, [own, gate, api]: [SocketAddr; 3], change: (&str, &str)) -> String {
     let (ip, port) = (own.ip(), own.port());
     let (gate_port, api_port) = (gate.port(), api.port());
     let names = [
@@ -103,6 +113,7 @@ fn place(name: &str, folder: &Path, own: SocketAddr, gate: SocketAddr, api: Sock
     let below = PathBuf::from("examples/proxies").join(name);
     fs::create_dir_all(folder.join(&below)).unwrap();
     let mut commands = Vec::new();
+    let mut is_changed = change.0.is_empty();
     for entry in fs::read_dir(Path::new(EXAMPLES).join(name)).unwrap() {
         let entry = entry.unwrap();
         let mut text = String::from_utf8(fs::read(entry.path()).unwrap()).unwrap();
@@ -110,12 +121,17 @@ fn place(name: &str, folder: &Path, own: SocketAddr, gate: SocketAddr, api: Sock
         for (written, named) in &names {
             text = text.replace(written, named);
         }
+        if !change.0.is_empty() && text.contains(change.0) {
+            text = text.replace(change.0, change.1);
+            is_changed = true;
+        }
         for left in ["8000", "8080", "9000"] {
             let is_own = [port, gate_port, api_port].iter().any(|port| port.to_string().contains(left));
             assert!(is_own || !text.contains(left), "a port {left} is left in {}", entry.path().display());
         }
         fs::write(folder.join(&below).join(entry.file_name()), text).unwrap();
     }
+    assert!(is_changed, "nothing of the example is `{}`", change.0);
     assert_eq!(commands.len(), 1, "one file of the example of {name} tells how to run it");
     commands.remove(0)
 }
@@ -139,7 +155,8 @@ fn version(name: &str) -> String {
         "cannot run {name}, which this test is about: `./check` installs it (nginx, caddy and haproxy are \
          packages of Debian, envoy and traefik are fetched to target/proxies): {told}"
     );
-    let is_version = |word: &&str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
+    let is_version =
+        |word: &&str| word.split('.').count() == 3 && word.starts_with(|c: char| c.is_ascii_digit());
     let number = told.split(|c: char| !c.is_ascii_digit() && c != '.').find(is_version).unwrap();
     format!("{name} {number}")
 }

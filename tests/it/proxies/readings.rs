@@ -11,7 +11,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 /// Whether somebody may do this by the policies, whatever of its readings a program takes.
 pub(super) fn is_permitted_however_read(who: Who, method: &str, target: &[u8]) -> bool {
-    readings(target).iter().all(|path| is_permitted(who, method, path))
+    readings(target).iter().all(|path| is_permitted(who, method, &plain(path)))
 }
 
 /// Whether somebody may do this by the policies of the corpora.
@@ -59,7 +59,12 @@ fn readings(target: &[u8]) -> BTreeSet<String> {
     while let Some(path) = rest.pop() {
         if found.len() < READINGS_MAX && found.insert(path.clone()) {
             rest.extend(steps.iter().map(|step| step(&path)));
-            rest.push(path.split('/').map(|segment| segment.trim().trim_end_matches('.')).collect::<Vec<_>>().join("/"));
+            rest.push(
+                path.split('/')
+                    .map(|segment| segment.trim().trim_end_matches('.'))
+                    .collect::<Vec<_>>()
+                    .join("/"),
+            );
         }
     }
     found
@@ -82,10 +87,14 @@ fn decoded(path: &str) -> String {
     while at < path.len() {
         let rest = &path.as_bytes()[at..];
         let wide = hex(path.get(at + 2..at + 6)).and_then(char::from_u32);
-        if rest.starts_with(b"%u") && let Some(wide) = wide {
+        if rest.starts_with(b"%u")
+            && let Some(wide) = wide
+        {
             bytes.extend(wide.to_string().bytes());
             at += 6;
-        } else if rest[0] == b'%' && let Some(byte) = hex(path.get(at + 1..at + 3)) {
+        } else if rest[0] == b'%'
+            && let Some(byte) = hex(path.get(at + 1..at + 3))
+        {
             bytes.push(u8::try_from(byte).unwrap());
             at += 3;
         } else {
@@ -101,6 +110,27 @@ fn decoded(path: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Without escapes that stand for themselves, which no program takes for something else than what they stand for.
+fn plain(path: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        plain.push_str(before);
+        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.map(char::from).filter(|c| c.is_ascii_alphanumeric() || "-._~".contains(*c)) {
+            Some(letter) => {
+                plain.push(letter);
+                rest = &after[2..];
+            }
+            None => {
+                plain.push('%');
+                rest = after;
+            }
+        }
+    }
+    plain + rest
 }
 
 fn without_parameters(path: &str) -> String {
@@ -142,7 +172,9 @@ fn readings_find_what_is_hidden() {
     ] {
         assert!(!is_permitted_however_read(Who::User, "GET", hidden.as_bytes()), "{hidden}");
     }
-    for plain in ["/api/..a", "/api/x?y=/../admin", "/public/a.css", "/files/x", "/api/100%25", "/api/caf%c3%a9"] {
+    for plain in
+        ["/api/..a", "/api/x?y=/../admin", "/public/a.css", "/files/x", "/api/100%25", "/api/caf%c3%a9"]
+    {
         assert!(is_permitted_however_read(Who::User, "GET", plain.as_bytes()), "{plain}");
     }
     assert!(is_permitted_however_read(Who::Admin, "POST", b"/%61dmin"));
