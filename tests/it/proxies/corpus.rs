@@ -83,7 +83,7 @@ pub(super) fn check(name: &str) {
     assert!(counts.wrong.is_empty(), "{}", counts.wrong.join("\n"));
     assert!(counts.passed > 40 && counts.denied > 100, "{}", counts.line());
     if COUNTED.contains(&version.as_str()) {
-        insta::assert_snapshot!(format!("corpus-{name}"), counts.table(&version));
+        insta::assert_snapshot!(name, counts.table(&version));
     }
 }
 

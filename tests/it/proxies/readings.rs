@@ -73,7 +73,7 @@ fn readings(target: &[u8]) -> BTreeSet<String> {
 fn without_authority(target: &str) -> String {
     match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
-            rest.find('/').map_or_else(String::new, |at| rest[at..].to_owned())
+            rest.find('/').map_or_else(String::new, |at| rest.split_at(at).1.to_owned())
         }
         _ => target.to_owned(),
     }
@@ -122,7 +122,7 @@ fn plain(path: &str) -> String {
         match byte.map(char::from).filter(|c| c.is_ascii_alphanumeric() || "-._~".contains(*c)) {
             Some(letter) => {
                 plain.push(letter);
-                rest = &after[2..];
+                rest = after.get(2..).unwrap_or_default();
             }
             None => {
                 plain.push('%');
