@@ -17,7 +17,7 @@ use std::time::Duration;
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// A script that has not ended after this time hangs.
-const WATCHDOG: Duration = Duration::from_secs(120);
+const WATCHDOG: Duration = Duration::from_secs(600);
 /// Half of what threads commonly have.
 const STACK_BYTES: usize = 1024 * 1024;
 /// Rows that end otherwise in one form, with the reason.

@@ -2,10 +2,18 @@
 
 use rolegate::policy::{PolicyErrors, PolicySet, RoleBindings, ScriptLimits, Source};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn load(text: &str) -> Result<PolicySet, PolicyErrors> {
     let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
-    PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())
+    PolicySet::load(&[source], &RoleBindings::default(), &patient())
+}
+
+/// The limits as they are by default, with time enough for any machine, so that the other limits decide.
+pub(crate) fn patient() -> ScriptLimits {
+    let mut limits = ScriptLimits::default();
+    (limits.load.time, limits.condition.time) = (Duration::from_secs(600), Duration::from_secs(60));
+    limits
 }
 
 #[test]

@@ -3,26 +3,18 @@
 
 use crate::corpus_scripts::{decide, watched};
 use crate::policies::load;
-use rolegate::policy::{Limits, PolicyErrors, PolicySet, Printer, RoleBindings, ScriptLimits, Source};
+use rolegate::policy::{Limits, PolicySet, Printer, RoleBindings, ScriptLimits, Source};
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Loads with time enough for any machine, so that the other limits decide.
-fn load_patiently(text: &str) -> Result<PolicySet, PolicyErrors> {
-    let mut limits = ScriptLimits::default();
-    limits.condition.time = Duration::from_secs(60);
-    let source = Source { name: Arc::from("p.rhai"), text: text.to_owned() };
-    PolicySet::load(&[source], &RoleBindings::default(), &limits)
-}
-
 /// How a condition with this body ends: `allow`, `deny`, or why it failed.
 fn outcome(functions: &str, body: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
     let policy = format!("{functions}\nrole(\"r\").allow(\"GET /x\").when(|request| {{ {body} }});");
     watched(move || {
-        let set = load_patiently(&policy)?;
+        let set = load(&policy)?;
         let decision = decide(&set, "/x")?;
         Ok(match decision.failures().next() {
             Some((_, reason)) => reason.to_owned(),

@@ -8,13 +8,16 @@ use rolegate::policy::{Effect, Limits, PolicySet, Rule, ScriptLimits};
 use rolegate::request::Request;
 use rolegate::time::Timestamp;
 use std::error::Error;
+use std::time::Duration;
 
 /// So many steps a condition may take: enough for all of the models that end.
 const CONDITION_OPERATIONS: u64 = 1_000;
+/// Time enough for any machine, so that the steps decide.
+const CONDITION_TIME: Duration = Duration::from_secs(60);
 
 /// Loads the policy as it is written.
 pub(crate) fn load(policy: &PolicyModel) -> Result<PolicySet, Box<dyn Error>> {
-    let condition = Limits { operations: CONDITION_OPERATIONS, ..Limits::CONDITION };
+    let condition = Limits { operations: CONDITION_OPERATIONS, time: CONDITION_TIME, ..Limits::CONDITION };
     let limits = ScriptLimits { condition, ..ScriptLimits::default() };
     Ok(PolicySet::load(&policy.sources(), &bindings()?, &limits)?)
 }
