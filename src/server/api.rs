@@ -108,6 +108,8 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(quick(api, |path| path == "/metrics", info::metrics))
         .unify()
+        .or(quick(api, |path| path == "/api/openapi.yaml", info::openapi))
+        .unify()
         .or(quick(api, |path| path == "/api/server/info", info::info))
         .unify()
         .or(quick(api, |path| path == "/api/server/status", info::status))

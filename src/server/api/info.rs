@@ -13,6 +13,9 @@ use serde::Serialize;
 /// 5.0.0 itself for a pre-release when a commit is named.
 const API_VERSION: (u32, u32, u32) = (5, 1, 3);
 
+/// The description of all routes.
+const OPENAPI: &str = include_str!("../../../docs/openapi.yaml");
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ServerInfo {
@@ -82,6 +85,12 @@ pub(super) fn health(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Fail
 pub(super) fn metrics(api: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
     only_get(permit)?;
     Ok(reply::text(CONTENT_TYPE, api.metrics.text(&api.policy_status())))
+}
+
+/// `GET /api/openapi.yaml`: what all of this is, for programs.
+pub(super) fn openapi(_: &Api, permit: &Permit, _: &Sent) -> Result<Reply, Failure> {
+    only_get(permit)?;
+    Ok(reply::text("application/yaml", OPENAPI.to_owned()))
 }
 
 /// `GET /api/user/session/availableRoles`: the roles that the token holds.

@@ -497,3 +497,42 @@ fn change_that_cannot_be_audited_is_refused_and_the_client_learns_no_path() {
     assert_eq!(api.listed().len(), 3);
     assert_eq!(api.world.get("/api/server/status", Some(&api.guest)).status, 200);
 }
+
+/// The description of all routes, as a document.
+#[cfg(feature = "config")]
+fn description() -> serde_yaml::Value {
+    serde_yaml::from_str(include_str!("../../../docs/openapi.yaml")).unwrap()
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn description_names_the_methods_of_every_route() {
+    let api = Api::start();
+    let description = description();
+    let paths = description["paths"].as_mapping().unwrap();
+    assert!(paths.len() > 15);
+    for (path, item) in paths {
+        let path = path.as_str().unwrap().replace("{id}", "100000000000000");
+        let names = item.as_mapping().unwrap().keys().map(|name| name.as_str().unwrap().to_uppercase());
+        let mut described: Vec<String> = names.filter(|name| name != "PARAMETERS").collect();
+        if described.contains(&"GET".to_owned()) {
+            described.push("HEAD".to_owned());
+        }
+        described.sort();
+        let refused = api.world.ask("PUT", &path, Some(&api.everything), "{}");
+        assert_eq!(refused.status, 405, "{path}");
+        let mut allowed: Vec<_> = refused.header("allow").unwrap().split(", ").map(str::to_owned).collect();
+        allowed.sort();
+        assert_eq!(allowed, described, "{path}");
+    }
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn description_is_served_and_is_of_this_version() {
+    let api = Api::start();
+    let served = api.world.get("/api/openapi.yaml", Some(&api.everything));
+    assert_eq!((served.status, served.header("content-type")), (200, Some("application/yaml")));
+    assert_eq!(served.body, include_str!("../../../docs/openapi.yaml"));
+    assert_eq!(description()["info"]["version"].as_str(), Some(env!("CARGO_PKG_VERSION")));
+}
