@@ -12,7 +12,7 @@ use rolegate::store::memory::MemoryStore;
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret};
 use std::error::Error;
-use std::io::{Write as _, stdout};
+use std::io::{Write, stdout};
 use std::sync::Arc;
 
 const POLICY: &str = r#"
@@ -21,8 +21,13 @@ const POLICY: &str = r#"
 "#;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    run(&ScriptLimits::default(), &mut stdout())
+}
+
+/// Asks a few things within these limits and writes the answers.
+pub(crate) fn run(limits: &ScriptLimits, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let source = Source { name: Arc::from("embed.rhai"), text: POLICY.to_owned() };
-    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
+    let policies = PolicySet::load(&[source], &RoleBindings::default(), limits)?;
     // Time is an argument: a program passes its own clock's.
     let now = Timestamp::from_millis(1_669_276_800_000);
     let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
@@ -45,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Answer::Unauthenticated(challenge) => format!("unauthenticated: {}", challenge.cause),
             Answer::Forbidden(_) => "forbidden".to_owned(),
         };
-        writeln!(stdout(), "GET {path:17} {answer}")?;
+        writeln!(out, "GET {path:17} {answer}")?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ mod docs_policies;
 mod embedded_gate;
 mod engine;
 mod escalation;
+mod examples;
 mod explain;
 #[cfg(feature = "embedded")]
 mod full_disk;
