@@ -62,6 +62,11 @@ macro_rules! proxies {
         }
 
         #[test]
+        fn client_is_the_one_that_the_proxy_sees() {
+            super::identity::check_client(NAME);
+        }
+
+        #[test]
         fn denial_is_told_to_the_client() {
             super::denials::check(NAME);
         }

@@ -9,6 +9,7 @@ use crate::server::corpus::{expand, rows, unescape};
 use std::fmt::Write as _;
 
 const CORPUS: &str = include_str!("../../corpora/paths.tsv");
+const PAGE: &str = include_str!("../../../docs/proxies.md");
 /// What the counts below were taken with. Other versions refuse other requests by themselves, so that their counts are
 /// printed, and everything else is asserted.
 const COUNTED: [&str; 5] =
@@ -83,6 +84,8 @@ pub(super) fn check(name: &str) {
     assert!(counts.wrong.is_empty(), "{}", counts.wrong.join("\n"));
     assert!(counts.passed > 40 && counts.denied > 100, "{}", counts.line());
     if COUNTED.contains(&version.as_str()) {
+        let told = counts.row(&version);
+        assert!(PAGE.contains(&told), "docs/proxies.md does not have the row `{told}`");
         insta::assert_snapshot!(name, counts.table(&version));
     }
 }
@@ -227,6 +230,12 @@ impl Counts {
         format!(
             "{rows} rows, {passed} passed, {denied} denied by rolegate, {refused} refused by the proxy itself"
         )
+    }
+
+    /// The same as the documentation has it.
+    fn row(&self, version: &str) -> String {
+        let Self { passed, denied, refused, .. } = self;
+        format!("| {version} | {passed} | {denied} | {refused} |")
     }
 
     fn table(&self, version: &str) -> String {

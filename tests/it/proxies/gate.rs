@@ -10,6 +10,13 @@ use std::process::{Child, Command, Stdio};
 
 /// What the corpora say of the policies.
 const POLICIES: &str = include_str!("../../corpora/fixture.rhai");
+/// What else they say here: of clients and hosts that are what they are, and of others.
+const CLIENTS: &str = r#"
+authenticated("GET /client/own").when(|request| request.client_ip == "127.0.0.1");
+authenticated("GET /client/told").when(|request| request.client_ip != "127.0.0.1");
+authenticated("GET /host/own").when(|request| request.header("host") == "localhost");
+authenticated("GET /host/told").when(|request| request.header("host") != "localhost");
+"#;
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/proxies/rolegate.yaml");
 
 /// A running server, with the tokens of the corpora.
@@ -27,9 +34,10 @@ impl Gate {
     pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let [user, admin, expired, unknown] = [(); 4].map(|()| Secret::generate().unwrap());
-        let mut config = "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policies.rhai]\n  limits: \
+        let mut config =
+            "rolegate:\n  listen: 127.0.0.1:0\n  policies: [policies.rhai, clients.rhai]\n  limits: \
                           {failed_authentications: {limited: false}}\n  tokens:\n"
-            .to_owned();
+                .to_owned();
         for (name, role, secret, expires) in [
             ("token of user", "user", &user, "2100-01-01T00:00:00Z"),
             ("token of admin", "admin", &admin, "2100-01-01T00:00:00Z"),
@@ -45,6 +53,7 @@ impl Gate {
         }
         write(&folder.path().join("test.yaml"), &config);
         write(&folder.path().join("policies.rhai"), POLICIES);
+        write(&folder.path().join("clients.rhai"), CLIENTS);
         let mut child = Command::new(env!("CARGO_BIN_EXE_rolegate"))
             .args(["serve", "--config", SHIPPED, "--config", "test.yaml"])
             .current_dir(folder.path())

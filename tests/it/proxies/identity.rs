@@ -111,6 +111,24 @@ pub(super) fn check(name: &str) {
     }
 }
 
+/// Has a client tell another address and another host than its own, as proxies do.
+pub(super) fn check_client(name: &str) {
+    let world = World::start(name);
+    let token = world.gate.token(Who::User).unwrap();
+    let told = "X-Forwarded-For: 10.1.2.3\r\nX-Forwarded-Host: evil.example\r\nX-Real-IP: 10.1.2.3\r\n\
+                Forwarded: for=10.1.2.3;host=evil.example\r\n";
+    for fields in ["", told, &told.repeat(2)] {
+        for (target, status) in
+            [("/client/own", 200), ("/client/told", 403), ("/host/own", 200), ("/host/told", 403)]
+        {
+            let request =
+                format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {token}\r\n{fields}\r\n");
+            let answers = exchange(world.proxy.address, request.as_bytes(), &["GET"]);
+            assert_eq!(answers[0].status, status, "{target} {fields}: {answers:?}");
+        }
+    }
+}
+
 /// A name with any of `-`, `_` and `.` in the place of each `-`, and in capitals.
 fn spellings(name: &str) -> Vec<String> {
     let mut spellings = vec![String::new()];

@@ -133,6 +133,11 @@ fn place(name: &str, folder: &Path, [own, gate, api]: [SocketAddr; 3], change: (
     }
     assert!(is_changed, "nothing of the example is `{}`", change.0);
     assert_eq!(commands.len(), 1, "one file of the example of {name} tells how to run it");
+    let page = include_str!("../../../docs/proxies.md");
+    assert!(
+        page.contains(&format!("$ {}\n", commands[0])),
+        "docs/proxies.md has another command: {commands:?}"
+    );
     commands.remove(0)
 }
 
