@@ -786,6 +786,25 @@ mod serving {
 
     /// A server, and a request that it has taken up and whose body it waits for.
     #[expect(clippy::unwrap_used, reason = "a test that does not reach its server fails")]
+    #[test]
+    fn proxies_are_told_at_the_start_and_those_that_are_listed_may_ask() {
+        let asked = |peers: &str| {
+            let forward_auth = format!("  forward_auth: {{path: /ask, peers: [{peers}]}}\n");
+            let text = format!("rolegate:\n  listen: 127.0.0.1:0\n  policies: [policies]\n{forward_auth}");
+            let policy = "role(\"reader\").allow(\"GET /mine\");\n";
+            let run = configured(&["serve"]).file("config/rolegate.yaml", &text);
+            let running = Running::start(run.file("policies/p.rhai", policy));
+            let answer = running.get("/ask/mine", Some(TOKEN));
+            (running.told.clone(), answer.lines().next().unwrap_or_default().to_owned())
+        };
+        let (told, answer) = asked("127.0.0.1");
+        assert!(told.contains("proxies    /ask for 127.0.0.1/32\n"), "{told}");
+        assert_eq!(answer, "HTTP/1.1 200 OK");
+        let (told, answer) = asked("10.0.0.0/8, 10.0.0.1, 10.0.0.2, 10.0.0.3");
+        assert!(told.contains("proxies    /ask for 10.0.0.0/8, 10.0.0.1/32, 10.0.0.2/32, …\n"), "{told}");
+        assert_eq!(answer, "HTTP/1.1 403 Forbidden");
+    }
+
     fn with_request_in_progress() -> (Running, TcpStream) {
         let policy = "role(\"reader\").allow(\"POST /api/security/tokens\");";
         let limits = format!("{SERVER}  limits: {{body_read_timeout: 1m, drain_timeout: 1m}}\n");

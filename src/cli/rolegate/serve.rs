@@ -39,6 +39,8 @@ use tracing::Level;
 
 /// How long work that was dropped may go on before the process ends.
 const ABANDONED: Duration = Duration::from_millis(100);
+/// So many networks of proxies are named at the start.
+const PEERS_SHOWN: usize = 3;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -197,6 +199,11 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
     console.line(format_args!("audit      {audit} ({mode})"));
     if let Some(log) = &config.decision_log {
         console.line(format_args!("decisions  {}", log.file.value.display()));
+    }
+    if let Some(endpoint) = &config.forward_auth {
+        let peers: Vec<String> = endpoint.peers.iter().take(PEERS_SHOWN).map(ToString::to_string).collect();
+        let more = if endpoint.peers.iter().len() > PEERS_SHOWN { ", …" } else { "" };
+        console.line(format_args!("proxies    {} for {}{more}", endpoint.path, peers.join(", ")));
     }
     tell_unknown_samples(decision_log.as_ref(), &engine.policies(), console);
     for report in provisioned {
