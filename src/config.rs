@@ -17,6 +17,7 @@ mod rolegate;
 mod scan;
 mod secret;
 mod stackstate;
+mod transport;
 mod value;
 
 pub use duration::{
@@ -32,6 +33,7 @@ pub use keys::{
 pub use place::{Located, Origin, Place};
 pub use scan::{DEPTH_MAX, FILE_MAX_BYTES, KEY_MAX_BYTES, NODES_MAX};
 pub use secret::{PUBLISHED_TOKEN, SECRET_FILE_MAX_BYTES, SECRET_MIN_BITS};
+pub use transport::TLS_FILE_MAX_BYTES;
 pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES, RULE_MAX_BYTES};
 
 pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
@@ -56,6 +58,12 @@ pub const FILES_MAX: usize = 32;
 pub struct Config {
     /// Where the server listens.
     pub listen: Located<SocketAddr>,
+    /// The files of TLS; `None` when none is spoken.
+    pub tls: Option<TlsFiles>,
+    /// Where HTTP/2 is served: `off`, `tls` or `always`.
+    pub http2: Located<&'static str>,
+    /// Who begins each connection with a header of the PROXY protocol.
+    pub proxy_protocol: Networks,
     /// The folder of the token store.
     pub data_dir: Located<PathBuf>,
     /// The file of the audit log.
@@ -103,6 +111,17 @@ pub struct AuditSettings {
     pub mode: Located<&'static str>,
     /// The most bytes of a file.
     pub max_bytes: usize,
+}
+
+/// The files of TLS, all in PEM.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate and its chain.
+    pub certificate: Located<PathBuf>,
+    /// The private key.
+    pub key: Located<PathBuf>,
+    /// Whether clients bring a certificate, `optional` or `required`, and the authorities that vouch for them.
+    pub clients: Option<(&'static str, Located<PathBuf>)>,
 }
 
 /// How the log is written.
@@ -158,12 +177,16 @@ pub struct ForwardAuth {
 pub struct Limits {
     /// Open connections.
     pub connections: usize,
+    /// Requests that a connection may have open at once, by HTTP/2.
+    pub streams: usize,
     /// Header fields of one request.
     pub header_fields: usize,
     /// Bytes of all header fields of one request.
     pub header_bytes: usize,
     /// Bytes of one request body.
     pub body_bytes: usize,
+    /// How long TLS and the PROXY protocol may take.
+    pub handshake_timeout: Duration,
     /// How long header fields may take, and an idle connection stay.
     pub header_read_timeout: Duration,
     /// How long a client may take between two parts of a body.
@@ -368,6 +391,9 @@ fn read_file(input: &Input<'_>, file: &Arc<Path>) -> Result<(Node, bool), Vec<Co
 
 fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let listen = reader.setting("rolegate.listen", value::address);
+    let tls = reader.tls();
+    let http2 = reader.setting("rolegate.http2", value::choice);
+    let proxy_protocol = reader.proxy_protocol();
     let data_dir = reader.setting("rolegate.data_dir", value::path);
     let audit_file = reader.audit_file(data_dir.as_ref());
     let audit = reader.audit();
@@ -388,6 +414,9 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     reader.refuse_unknown_variables();
     Some(Config {
         listen: listen?,
+        tls: tls?,
+        http2: http2?,
+        proxy_protocol: proxy_protocol?,
         data_dir: data_dir?,
         audit_file: audit_file?,
         audit: audit?,

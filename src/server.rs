@@ -7,8 +7,13 @@ mod attempts;
 mod timer;
 mod socket;
 mod body;
-mod connection;
+mod proxy_protocol;
+mod streams;
 mod metrics;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport_metrics;
+mod connection;
 mod reload;
 mod shadow;
 mod uses;
@@ -37,6 +42,12 @@ pub use shadow::{
     ShadowReport, ShadowRequest,
 };
 
+#[cfg(feature = "tls")]
+pub use tls::{
+    CHAIN_MAX_CERTIFICATES, CLIENT_AUTHORITIES_MAX, ClientCertificates, Tls, TlsError, TlsMaterial, TlsPart,
+    TlsProblem,
+};
+
 pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
 
 use crate::engine::Engine;
@@ -46,6 +57,7 @@ use api::Api;
 pub(crate) use api::usage::{GrantReport, PrivilegeReport, UsageReport};
 use attempts::Attempts;
 use bytes::Bytes;
+use connection::Transport;
 use denials::LeftOutTeller;
 use gate::Gate;
 use guard::Guard;
@@ -56,6 +68,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service;
+use transport_metrics::TransportMetrics;
 use uses::UseWriter;
 
 /// A server around one engine: either with rolegate's own API behind the guard, or with routes of your own.
@@ -70,6 +83,7 @@ pub struct Server {
     shadow: Option<Arc<Shadow>>,
     forward_auth: Option<ForwardAuth>,
     tells_version: bool,
+    transport: Transport,
 }
 
 impl Server {
@@ -86,6 +100,7 @@ impl Server {
             shadow: None,
             forward_auth: None,
             tells_version: true,
+            transport: Transport::default(),
         }
     }
 
@@ -155,6 +170,30 @@ impl Server {
         self
     }
 
+    /// The same server speaking TLS alone.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: Arc<Tls>) -> Self {
+        self.transport.tls = Some(tls);
+        self
+    }
+
+    /// The same server with or without HTTP/2 for clients that begin with it where no TLS is spoken. Without a word
+    /// about it, there is none; TLS has it, as far as its material offers it.
+    #[must_use]
+    pub fn with_cleartext_http2(mut self, is_served: bool) -> Self {
+        self.transport.is_http2_cleartext = is_served;
+        self
+    }
+
+    /// The same server behind load balancers in these networks: each connection from them has to begin with a header
+    /// of the PROXY protocol, version 2, and its client is the one that the header tells of.
+    #[must_use]
+    pub fn with_proxy_protocol(mut self, proxies: Networks) -> Self {
+        self.transport.proxies = proxies;
+        self
+    }
+
     /// Serves rolegate's own API until `shutdown` ends and running requests are answered.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let draining = watch::Sender::new(false);
@@ -220,8 +259,18 @@ impl Server {
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let Self {
-            engine, limits, clock, stopwatch, observers, metrics, forward_auth, tells_version, ..
+            engine,
+            limits,
+            clock,
+            stopwatch,
+            observers,
+            metrics,
+            forward_auth,
+            tells_version,
+            mut transport,
+            ..
         } = self;
+        transport.metrics = TransportMetrics::within(&metrics);
         let attempts = Attempts::new(limits.failed_authentications, stopwatch);
         let writer = UseWriter::start(Arc::clone(&engine), Arc::clone(&metrics));
         let denials = Arc::new(Semaphore::new(denials::DENIALS_WAITING_MAX));
@@ -236,7 +285,7 @@ impl Server {
             record_timeout: limits.request_timeout,
         };
         let guard = Guard { gate, forward_auth, routes, limits, clock, tells_version };
-        connection::serve(listener, Arc::new(guard), limits, draining, shutdown).await;
+        connection::serve(listener, Arc::new(guard), limits, transport, draining, shutdown).await;
         writer.finish().await;
     }
 }

@@ -7,6 +7,7 @@ mod settings;
 mod show;
 mod policies;
 mod watch;
+mod tls;
 mod policy;
 mod audit;
 mod token;
@@ -17,6 +18,7 @@ mod service;
 mod serve;
 mod man;
 
+use crate::server::wall_clock;
 use audit::AuditCommand;
 use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -167,6 +169,7 @@ fn run_in(arguments: Vec<OsString>, surroundings: &Surroundings, output: &mut Ou
 fn check_config(looking: &Looking, surroundings: &Surroundings, console: &mut Console<'_>) -> u8 {
     let checked = looking.config.load(surroundings).map_err(policy::Failure::from);
     let checked = checked.and_then(|config| {
+        tls::check(&config, wall_clock()())?;
         policies::load(&config, |_| {})?;
         Ok(config)
     });

@@ -5,7 +5,7 @@ use super::keys::{SAMPLED_RULES_MAX, find};
 use super::node::{Content, Node};
 use super::place::{Located, Origin};
 use super::reader::Reader;
-use super::{DecisionLog, KEYS, Key, SampledRule, VariableError, value};
+use super::{DecisionLog, KEYS, SampledRule, value};
 use std::collections::HashMap;
 
 const BLOCK: &str = "rolegate.decision_log";
@@ -81,13 +81,5 @@ impl Reader<'_> {
         let (rule, one_in) = (rule?, one_in?.value);
         let denials = denials.is_some_and(|denials| denials.value);
         Some((rule.clone(), SampledRule { rule: rule.value, one_in, denials }))
-    }
-
-    /// Whether a variable or a file says anything about the key, right or wrong.
-    pub(super) fn is_said(&self, key: &Key) -> bool {
-        let variable = key.variable().map(|name| self.input.variables.get(&name));
-        let node = self.root.at(key.path);
-        variable.is_some_and(|set| !matches!(set, Err(VariableError::Missing)))
-            || node.is_some_and(|node| !matches!(node.content, Content::Null))
     }
 }

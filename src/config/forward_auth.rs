@@ -4,7 +4,7 @@ use super::error::shown;
 use super::keys::find;
 use super::reader::Reader;
 use super::{ForwardAuth, KEYS, Key, value};
-use crate::network::{Network, Networks, PEER_PREFIX_MIN};
+use crate::network::Networks;
 use crate::path::CanonicalPath;
 
 /// The longest path of the endpoint, in bytes.
@@ -33,7 +33,8 @@ impl Reader<'_> {
             return Some(None);
         }
         let path = self.setting("rolegate.forward_auth.path", path);
-        let peers = if self.is_said(find(PEERS)?) { self.names(PEERS, peer) } else { Some(Vec::new()) };
+        let peers =
+            if self.is_said(find(PEERS)?) { self.names(PEERS, value::peer) } else { Some(Vec::new()) };
         let malformed_status = self.setting("rolegate.forward_auth.malformed_status", status);
         let peers = match peers {
             Some(peers) if peers.is_empty() => self.missing(PEERS, None, PEERS_HINT),
@@ -64,17 +65,6 @@ fn path(_: &Key, text: &str) -> Result<String, String> {
         }
         None => Ok(text.to_owned()),
     }
-}
-
-fn peer(_: &Key, text: &str) -> Result<Network, String> {
-    let network: Network = text.parse().map_err(|wrong| format!("`{}`: {wrong}", shown(text)))?;
-    if network.prefix() < PEER_PREFIX_MIN {
-        return Err(format!(
-            "`{network}` is too wide: every address of it is believed whatever it tells; list the proxies \
-             themselves, or networks of at least {PEER_PREFIX_MIN} bits"
-        ));
-    }
-    Ok(network)
 }
 
 fn status(key: &Key, text: &str) -> Result<u16, String> {

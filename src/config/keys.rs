@@ -56,6 +56,39 @@ pub const KEYS: &[Key] = &[
         Some("127.0.0.1:8080"),
         "Where the server listens; port 0 takes a free one.",
     ),
+    key("rolegate.tls", Kind::Block, None, "TLS; without it, the server speaks HTTP alone."),
+    key(
+        "rolegate.tls.certificate",
+        Kind::Path,
+        None,
+        "The file with the certificate and its chain, in PEM. Required.",
+    ),
+    key("rolegate.tls.key", Kind::Path, None, "The file with the private key, in PEM. Required."),
+    key(
+        "rolegate.tls.client_ca",
+        Kind::Path,
+        None,
+        "The file with the authorities that vouch for clients, in PEM.",
+    ),
+    key(
+        "rolegate.tls.client_certificates",
+        Kind::Choice(&["none", "optional", "required"]),
+        Some("required with client_ca"),
+        "Whether clients bring a certificate; one that they bring must be good.",
+    ),
+    key(
+        "rolegate.http2",
+        Kind::Choice(&["off", "tls", "always"]),
+        Some("tls"),
+        "Where HTTP/2 is served beside HTTP/1.1: nowhere, over TLS, or also to clients that begin with it without TLS.",
+    ),
+    key("rolegate.proxy_protocol", Kind::Block, None, "Load balancers that hand on connections."),
+    key(
+        "rolegate.proxy_protocol.peers",
+        Kind::Networks,
+        Some("none"),
+        "Who begins each connection with a PROXY protocol header, version 2, that tells its client.",
+    ),
     key("rolegate.data_dir", Kind::Path, Some("data"), "The folder of the token store; it is created."),
     key(
         "rolegate.audit_file",
@@ -234,6 +267,12 @@ pub const KEYS: &[Key] = &[
         "Open connections; more of them wait.",
     ),
     key(
+        "rolegate.limits.streams",
+        Kind::Count(1, 10_000),
+        Some("100"),
+        "Requests that a connection may have open at once, by HTTP/2.",
+    ),
+    key(
         "rolegate.limits.header_fields",
         Kind::Count(8, 256),
         Some("64"),
@@ -250,6 +289,12 @@ pub const KEYS: &[Key] = &[
         Kind::Size(1024, 1024 * MIB),
         Some("1 MiB"),
         "Bytes of a request's body; more are answered with 413.",
+    ),
+    key(
+        "rolegate.limits.handshake_timeout",
+        Kind::Duration(Duration::from_millis(100), HOUR),
+        Some("5s"),
+        "How long TLS and the PROXY protocol may take before the first request.",
     ),
     key(
         "rolegate.limits.header_read_timeout",

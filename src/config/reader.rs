@@ -162,6 +162,14 @@ impl Reader<'_> {
         }
     }
 
+    /// Whether a variable or a file says anything about the key, right or wrong.
+    pub(super) fn is_said(&self, key: &Key) -> bool {
+        let variable = key.variable().map(|name| self.input.variables.get(&name));
+        let node = self.root.at(key.path);
+        variable.is_some_and(|set| !matches!(set, Err(super::VariableError::Missing)))
+            || node.is_some_and(|node| !matches!(node.content, Content::Null))
+    }
+
     /// What is said of a key of the `rolegate` block, by the first that says anything.
     pub(super) fn said(&mut self, key: &'static Key) -> Option<Located<String>> {
         if let Some(flag) = self.input.flags.iter().find(|flag| flag.key == key.path) {

@@ -104,11 +104,13 @@ impl Reader<'_> {
 
     pub(super) fn limits(&mut self) -> Option<Limits> {
         let connections = self.setting("rolegate.limits.connections", value::count);
+        let streams = self.setting("rolegate.limits.streams", value::count);
         let header_fields = self.setting("rolegate.limits.header_fields", value::count);
         let header_bytes = self.setting("rolegate.limits.header_bytes", value::bytes);
         let body_bytes = self.setting("rolegate.limits.body_bytes", value::bytes);
         let mut time =
             |path| -> Option<Duration> { self.setting(path, value::duration).map(|said| said.value) };
+        let handshake_timeout = time("rolegate.limits.handshake_timeout");
         let header_read_timeout = time("rolegate.limits.header_read_timeout");
         let body_read_timeout = time("rolegate.limits.body_read_timeout");
         let request_timeout = time("rolegate.limits.request_timeout");
@@ -118,9 +120,11 @@ impl Reader<'_> {
         let failed_authentications = self.failed_authentications();
         Some(Limits {
             connections: connections?.value,
+            streams: streams?.value,
             header_fields: header_fields?.value,
             header_bytes: header_bytes?.value,
             body_bytes: body_bytes?.value,
+            handshake_timeout: handshake_timeout?,
             header_read_timeout: header_read_timeout?,
             body_read_timeout: body_read_timeout?,
             request_timeout: request_timeout?,

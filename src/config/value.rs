@@ -3,6 +3,7 @@
 use super::duration::parse_duration;
 use super::error::shown;
 use super::keys::{Key, Kind, size};
+use crate::network::{Network, PEER_PREFIX_MIN};
 use crate::request::is_credential;
 use crate::time::Timestamp;
 use crate::token::{NAME_MAX_BYTES, RoleName, TokenDigest};
@@ -27,6 +28,18 @@ pub(super) fn address(_: &Key, text: &str) -> Result<SocketAddr, String> {
             port.map_or_else(|| "127.0.0.1:8080".to_owned(), |port| format!("127.0.0.1:{}", shown(port)));
         format!("`{}` is not an IP address with a port; write it as `{meant}`", shown(text))
     })
+}
+
+/// A network whose addresses are believed.
+pub(super) fn peer(_: &Key, text: &str) -> Result<Network, String> {
+    let network: Network = text.parse().map_err(|wrong| format!("`{}`: {wrong}", shown(text)))?;
+    if network.prefix() < PEER_PREFIX_MIN {
+        return Err(format!(
+            "`{network}` is too wide: every address of it is believed whatever it tells; list those \
+             addresses themselves, or networks of at least {PEER_PREFIX_MIN} bits"
+        ));
+    }
+    Ok(network)
 }
 
 pub(super) fn switch(_: &Key, text: &str) -> Result<bool, String> {

@@ -20,7 +20,7 @@ pub struct Host {
 /// Why the `Host` header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// HTTP/1.1 without one.
+    /// HTTP/1.1 without one, or HTTP/2 without one and without an authority in its target.
     #[error("the request has no `Host` header")]
     Missing,
     /// More than one.
@@ -35,7 +35,11 @@ pub enum HostError {
 pub(super) fn agreed(uri: &Uri, version: Version, headers: &HeaderMap) -> Result<Option<Host>, Malformed> {
     let from_header = from_header(version, headers)?;
     let Some(authority) = uri.authority() else {
-        return Ok(from_header);
+        // HTTP/2 may say it in either place, and has to say it in one.
+        return match from_header {
+            None if version > Version::HTTP_11 => Err(HostError::Missing.into()),
+            host => Ok(host),
+        };
     };
     let default_port = match uri.scheme_str() {
         None => return Err(Malformed::AuthorityForm),
@@ -53,7 +57,7 @@ pub(super) fn agreed(uri: &Uri, version: Version, headers: &HeaderMap) -> Result
 fn from_header(version: Version, headers: &HeaderMap) -> Result<Option<Host>, HostError> {
     let mut values = headers.get_all(HOST).iter();
     let Some(value) = values.next() else {
-        // HTTP/1.0 knows no Host, and HTTP/2 carries it in the target.
+        // HTTP/1.0 knows no Host, and HTTP/2 has it in the target.
         return if version == Version::HTTP_11 { Err(HostError::Missing) } else { Ok(None) };
     };
     if values.next().is_some() {
@@ -142,8 +146,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert_eq!(agreed(&uri, Version::HTTP_11, &headers), Err(HostError::Missing.into()));
         assert_eq!(agreed(&uri, Version::HTTP_10, &headers), Ok(None));
+        assert_eq!(agreed(&uri, Version::HTTP_2, &headers), Err(HostError::Missing.into()));
         headers.append(HOST, "a".parse().unwrap());
         assert!(agreed(&uri, Version::HTTP_11, &headers).is_ok());
+        assert!(agreed(&uri, Version::HTTP_2, &headers).is_ok());
         headers.append(HOST, "a".parse().unwrap());
         assert_eq!(agreed(&uri, Version::HTTP_11, &headers), Err(HostError::Repeated.into()));
     }

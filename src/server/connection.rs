@@ -1,7 +1,11 @@
-//! The connection loop: accepts, serves HTTP/1.1 within its limits, and drains when told to shut down.
+//! The connection loop: accepts, serves HTTP within its limits, and drains when told to shut down.
+
+mod http2;
+mod transport;
+
+pub(super) use transport::Transport;
 
 use super::limits::Limits;
-use super::socket::Socket;
 use super::timer::ConnectionTimer;
 use crate::path::TARGET_MAX_BYTES;
 use bytes::Bytes;
@@ -17,6 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -50,6 +55,22 @@ pub(super) trait Respond: Send + Sync + 'static {
     ) -> impl Future<Output = hyper::Response<Self::Body>> + Send;
 }
 
+/// What answers the requests of one connection, and how it ends.
+struct Exchange<R> {
+    responder: Arc<R>,
+    peer: SocketAddr,
+    limits: Limits,
+    draining: watch::Receiver<bool>,
+    is_full: Arc<AtomicBool>,
+    /// Put among the extensions of each request.
+    certificate: Option<ClientCertificate>,
+}
+
+/// Among the extensions of a request: its client has proven by a certificate to be one of those whom the operator
+/// lets in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientCertificate;
+
 /// Room for connections.
 #[derive(Clone)]
 struct Slots {
@@ -69,10 +90,12 @@ pub(super) async fn serve(
     mut listener: impl Accept,
     responder: Arc<impl Respond>,
     limits: Limits,
+    transport: Transport,
     draining: watch::Sender<bool>,
     shutdown: impl Future<Output = ()>,
 ) {
     let slots = Slots::new(limits.connections);
+    let transport = Arc::new(transport);
     let mut shutdown = pin!(shutdown);
     let mut connections = JoinSet::new();
     loop {
@@ -81,12 +104,18 @@ pub(super) async fn serve(
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
             (stream, peer, slot) = next(&mut listener, &slots) => {
-                let is_full = Arc::clone(&slots.is_full);
-                let connection =
-                    serve_one(stream, peer, Arc::clone(&responder), limits, draining.subscribe(), is_full);
+                let exchange = Exchange {
+                    responder: Arc::clone(&responder),
+                    peer,
+                    limits,
+                    draining: draining.subscribe(),
+                    is_full: Arc::clone(&slots.is_full),
+                    certificate: None,
+                };
+                let transport = Arc::clone(&transport);
                 connections.spawn(async move {
                     let _slot = slot;
-                    connection.await;
+                    transport.serve(stream, exchange).await;
                 });
             }
         }
@@ -153,23 +182,21 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn serve_one(
-    stream: TcpStream,
-    peer: SocketAddr,
-    responder: Arc<impl Respond>,
-    limits: Limits,
-    mut draining: watch::Receiver<bool>,
-    is_full: Arc<AtomicBool>,
-) {
-    // Without it the last part of an answer waits for the peer's acknowledgement; failing is no harm.
-    let _set = stream.set_nodelay(true);
-    let service = service_fn(|request| {
+/// Serves a connection by HTTP/1.1, and gives its socket back.
+async fn http1<S>(stream: S, exchange: Exchange<impl Respond>) -> S
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Exchange { responder, peer, limits, mut draining, is_full, certificate } = exchange;
+    let service = service_fn(|mut request| {
         let responder = Arc::clone(&responder);
         let is_crowded = is_full.load(Ordering::Relaxed);
+        if let Some(certificate) = certificate {
+            request.extensions_mut().insert(certificate);
+        }
         async move { Ok::<_, Infallible>(responder.respond(request, peer, is_crowded).await) }
     });
-    let io = TokioIo::new(Socket::new(stream, limits.write_timeout));
-    let mut connection = builder(&limits).serve_connection(io, service);
+    let mut connection = builder(&limits).serve_connection(TokioIo::new(stream), service);
     let mut told = false;
     let ended = loop {
         tokio::select! {
@@ -183,7 +210,7 @@ async fn serve_one(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");
     }
-    connection.into_parts().io.into_inner().linger(limits.linger_timeout).await;
+    connection.into_parts().io.into_inner()
 }
 
 fn builder(limits: &Limits) -> http1::Builder {
@@ -220,12 +247,13 @@ mod tests {
 
     const LARGE_BYTES: usize = 64 * 1024 * 1024;
     /// Far longer than anything takes on the slowest machine.
-    const MINUTE: Duration = Duration::from_secs(60);
+    pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-    /// Tells what arrived; `/hold` is answered once it is released, `/large` with more than any buffer holds.
-    struct Echo {
+    /// Tells what arrived; `/hold` is answered once it is released, `/large` with more than any buffer holds,
+    /// `/peer` with the client's address.
+    pub(super) struct Echo {
         arrived: mpsc::UnboundedSender<String>,
-        release: Notify,
+        pub(super) release: Notify,
     }
 
     impl Respond for Echo {
@@ -234,7 +262,7 @@ mod tests {
         async fn respond(
             &self,
             request: hyper::Request<Incoming>,
-            _: SocketAddr,
+            peer: SocketAddr,
             _: bool,
         ) -> hyper::Response<Self::Body> {
             let path = request.uri().path().to_owned();
@@ -242,23 +270,35 @@ mod tests {
             if path == "/hold" {
                 self.release.notified().await;
             }
-            let body =
-                if path == "/large" { Bytes::from(vec![b'x'; LARGE_BYTES]) } else { Bytes::from(path) };
-            hyper::Response::new(Full::new(body))
+            let body = match path.as_str() {
+                "/large" => Bytes::from(vec![b'x'; LARGE_BYTES]),
+                "/peer" => Bytes::from(peer.to_string()),
+                _ => Bytes::from(path.clone()),
+            };
+            let mut response = hyper::Response::new(Full::new(body));
+            if path == "/close" {
+                response.headers_mut().insert("connection", "close".parse().unwrap());
+            }
+            response
         }
     }
 
-    struct World {
-        address: SocketAddr,
-        echo: Arc<Echo>,
-        arrived: mpsc::UnboundedReceiver<String>,
+    pub(super) struct World {
+        pub(super) address: SocketAddr,
+        pub(super) echo: Arc<Echo>,
+        pub(super) arrived: mpsc::UnboundedReceiver<String>,
         shutdown: Option<oneshot::Sender<()>>,
-        serving: tokio::task::JoinHandle<()>,
+        pub(super) serving: tokio::task::JoinHandle<()>,
     }
 
     impl World {
         async fn start(limits: Limits) -> Self {
-            Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), limits, |listener| listener)
+            Self::start_below(limits, Transport::default()).await
+        }
+
+        pub(super) async fn start_below(limits: Limits, transport: Transport) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            Self::start_all(listener, limits, transport, |listener| listener)
         }
 
         fn start_on<L: Accept + 'static>(
@@ -266,28 +306,43 @@ mod tests {
             limits: Limits,
             wrap: impl FnOnce(TcpListener) -> L,
         ) -> Self {
+            Self::start_all(listener, limits, Transport::default(), wrap)
+        }
+
+        fn start_all<L: Accept + 'static>(
+            listener: TcpListener,
+            limits: Limits,
+            transport: Transport,
+            wrap: impl FnOnce(TcpListener) -> L,
+        ) -> Self {
             let address = listener.local_addr().unwrap();
             let (sender, arrived) = mpsc::unbounded_channel();
             let echo = Arc::new(Echo { arrived: sender, release: Notify::new() });
             let (shutdown, told) = oneshot::channel::<()>();
-            let serving =
-                serve(wrap(listener), Arc::clone(&echo), limits, watch::Sender::new(false), async {
+            let serving = serve(
+                wrap(listener),
+                Arc::clone(&echo),
+                limits,
+                transport,
+                watch::Sender::new(false),
+                async {
                     let _told = told.await;
-                });
+                },
+            );
             Self { address, echo, arrived, shutdown: Some(shutdown), serving: tokio::spawn(serving) }
         }
 
-        async fn connect(&self) -> TcpStream {
+        pub(super) async fn connect(&self) -> TcpStream {
             TcpStream::connect(self.address).await.unwrap()
         }
 
-        async fn get(&self, path: &str) -> TcpStream {
+        pub(super) async fn get(&self, path: &str) -> TcpStream {
             let mut stream = self.connect().await;
             send(&mut stream, path).await;
             stream
         }
 
-        fn shut_down(&mut self) {
+        pub(super) fn shut_down(&mut self) {
             self.shutdown.take().unwrap().send(()).unwrap();
         }
     }
@@ -297,14 +352,14 @@ mod tests {
     }
 
     /// What the server sends up to its close.
-    async fn rest(stream: &mut TcpStream) -> String {
+    pub(super) async fn rest(stream: &mut TcpStream) -> String {
         let mut bytes = Vec::new();
         let _reset_is_a_close_too = stream.read_to_end(&mut bytes).await;
         String::from_utf8(bytes).unwrap()
     }
 
     /// Reads one answer, which ends with `end`.
-    async fn until(stream: &mut TcpStream, end: &str) -> String {
+    pub(super) async fn until(stream: &mut TcpStream, end: &str) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end.as_bytes()) {
             bytes.push(stream.read_u8().await.unwrap());
@@ -312,15 +367,16 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    pub(super) fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
         let mut limits = Limits::default();
         change(&mut limits);
         limits
     }
 
     /// Limits for a test in which nothing is late.
-    fn patient() -> Limits {
+    pub(super) fn patient() -> Limits {
         limits(|limits| {
+            limits.handshake_timeout = MINUTE;
             limits.header_read_timeout = MINUTE;
             limits.write_timeout = MINUTE;
             limits.drain_timeout = MINUTE;

@@ -15,12 +15,17 @@ pub struct Limits {
     /// without a live token ends its connection. The default leaves room below the 1,024 open files that Linux
     /// gives a process.
     pub connections: usize,
+    /// Requests that one connection may have open at once, by HTTP/2; more are refused.
+    pub streams: usize,
     /// Header fields of one request; more are answered with 431.
     pub header_fields: usize,
     /// Bytes of all header fields of one request, counted as on the wire; more are answered with 431.
     pub header_bytes: usize,
     /// Bytes of one request body; more are answered with 413.
     pub body_bytes: usize,
+    /// How long a client may take before its first request, where a connection begins with TLS or with a header of
+    /// the PROXY protocol. Then the connection is closed.
+    pub handshake_timeout: Duration,
     /// How long a client may take from the start of a request, or from the end of the one before it, to the
     /// end of its header fields. Then the connection is closed.
     pub header_read_timeout: Duration,
@@ -52,12 +57,16 @@ pub struct FailedAuthentications {
 impl Limits {
     /// The default of [`connections`](Self::connections).
     pub const CONNECTIONS_MAX: usize = 960;
+    /// The default of [`streams`](Self::streams).
+    pub const STREAMS_MAX: usize = 100;
     /// The default of [`header_fields`](Self::header_fields).
     pub const HEADER_FIELDS_MAX: usize = HeaderLimits::DEFAULT.fields;
     /// The default of [`header_bytes`](Self::header_bytes).
     pub const HEADER_MAX_BYTES: usize = HeaderLimits::DEFAULT.bytes;
     /// The default of [`body_bytes`](Self::body_bytes).
     pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+    /// The default of [`handshake_timeout`](Self::handshake_timeout).
+    pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
     /// The default of [`header_read_timeout`](Self::header_read_timeout).
     pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
     /// The default of [`body_read_timeout`](Self::body_read_timeout).
@@ -79,9 +88,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: Self::CONNECTIONS_MAX,
+            streams: Self::STREAMS_MAX,
             header_fields: Self::HEADER_FIELDS_MAX,
             header_bytes: Self::HEADER_MAX_BYTES,
             body_bytes: Self::BODY_MAX_BYTES,
+            handshake_timeout: Self::HANDSHAKE_TIMEOUT,
             header_read_timeout: Self::HEADER_READ_TIMEOUT,
             body_read_timeout: Self::BODY_READ_TIMEOUT,
             request_timeout: Self::REQUEST_TIMEOUT,

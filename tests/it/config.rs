@@ -16,6 +16,8 @@ const LOGGED: &str =
     "rolegate:\n  policies: [policies/stackstate.rhai]\n  decision_log:\n    file: decisions.jsonl\n";
 const FORWARDED: &str =
     "rolegate:\n  policies: [policies/stackstate.rhai]\n  forward_auth:\n    peers: [10.0.0.1, \"::1\"]\n";
+const SECURE: &str = "rolegate:\n  policies: [policies/stackstate.rhai]\n  \
+    tls: {certificate: a, key: b, client_ca: c, client_certificates: optional}\n";
 const MINIMAL: &str = "rolegate:\n  policies: [policies/stackstate.rhai]\n";
 
 /// A configuration of files that are not on any disk.
@@ -783,6 +785,7 @@ mod overrides {
             let world = match key.parent() {
                 "rolegate.decision_log" => LOGGED,
                 "rolegate.forward_auth" => FORWARDED,
+                "rolegate.tls" => SECURE,
                 _ => MINIMAL,
             }
             .to_owned();
@@ -821,8 +824,10 @@ mod overrides {
                     "x, y".to_owned()
                 }
                 Kind::Networks => {
-                    let networks = vec!["10.0.0.1"; NETWORKS_MAX + 1].join(",");
-                    assert!(World::one(&world).variable(&variable, &networks).load().is_err(), "{variable}");
+                    let networks = vec!["::1"; NETWORKS_MAX + 1].join(",");
+                    for wrong in ["10.0.0.1/8", "localhost", &networks] {
+                        assert!(World::one(&world).variable(&variable, wrong).load().is_err(), "{wrong:.20}");
+                    }
                     "10.0.0.0/8, ::1".to_owned()
                 }
                 Kind::Text => "/elsewhere".to_owned(),
@@ -833,7 +838,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 40);
+        assert_eq!(count, 48);
     }
 
     #[test]
@@ -1034,6 +1039,105 @@ mod decision_log {
         assert!(cookie.contains("`cookie` carries credentials"), "{cookie}");
         let missing = World::one(&format!("{MINIMAL}  decision_log:\n    decisions: all\n")).errors();
         assert!(missing.contains("`rolegate.decision_log.file` is missing"), "{missing}");
+    }
+}
+
+mod transport {
+    use super::*;
+
+    fn with(lines: &str) -> World {
+        let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+        World::one(&format!("{MINIMAL}{lines}"))
+    }
+
+    #[test]
+    fn without_a_word_there_is_no_tls_and_nobody_is_believed() {
+        let config = World::one(MINIMAL).good();
+        assert!(config.tls.is_none() && config.proxy_protocol.is_empty());
+        assert_eq!(config.http2.value, "tls");
+    }
+
+    #[test]
+    fn files_of_tls_are_read_and_authorities_require_certificates() {
+        let files = with("tls: {certificate: c.pem, key: k.pem}").good().tls.unwrap();
+        assert_eq!((files.certificate.value, files.key.value), ("c.pem".into(), "k.pem".into()));
+        assert!(files.clients.is_none());
+        for (said, wanted) in [
+            ("", Some("required")),
+            (", client_certificates: required", Some("required")),
+            (", client_certificates: optional", Some("optional")),
+        ] {
+            let text = format!("tls: {{certificate: c.pem, key: k.pem, client_ca: a.pem{said}}}");
+            let clients = with(&text).good().tls.unwrap().clients;
+            assert_eq!(clients.map(|(wanted, _)| wanted), wanted, "{said}");
+        }
+        let none = with("tls: {certificate: c.pem, key: k.pem, client_certificates: none}");
+        assert!(none.good().tls.unwrap().clients.is_none());
+    }
+
+    #[test]
+    fn half_of_a_configuration_of_tls_is_an_error() {
+        for (said, hint) in [
+            ("{}", "`rolegate.tls.certificate` is missing"),
+            ("{certificate: c.pem}", "`rolegate.tls.key` is missing"),
+            ("{key: k.pem}", "`rolegate.tls.certificate` is missing"),
+            ("{certificate: '', key: k.pem}", "a path is missing"),
+            (
+                "{certificate: c.pem, key: k.pem, client_certificates: required}",
+                "`rolegate.tls.client_ca` is missing",
+            ),
+            ("{certificate: c.pem, key: k.pem, client_ca: a.pem, client_certificates: none}", "take it out"),
+            ("{certificate: c.pem, key: k.pem, client_certificates: maybe}", "must be one of"),
+            ("{certificate: c.pem, key: k.pem, chain: a.pem}", "unknown key"),
+        ] {
+            let errors = with(&format!("tls: {said}")).errors();
+            assert!(errors.contains(hint), "{said}: {errors}");
+        }
+        assert!(
+            World::one(MINIMAL)
+                .variable("ROLEGATE_TLS_KEY", "k.pem")
+                .errors()
+                .contains("certificate` is missing")
+        );
+    }
+
+    #[test]
+    fn key_that_others_can_read_is_warned_about() {
+        let text = format!("{MINIMAL}  tls: {{certificate: c.pem, key: k.pem}}\n");
+        let world = || World::one(&text).file("k.pem", b"key").file("c.pem", b"certificate");
+        assert!(world().readable_by_others("c.pem").warnings().is_empty());
+        let warnings = world().readable_by_others("k.pem").warnings();
+        assert_eq!(
+            warnings,
+            ["k.pem: the file holds a secret and can be read by others; run `chmod 600` on it"]
+        );
+    }
+
+    #[test]
+    fn load_balancers_are_listed_by_network() {
+        let config = with("proxy_protocol: {peers: [10.0.0.0/8, 'fd00::/8', 192.0.2.1]}").good();
+        for (address, is_listed) in
+            [("10.1.2.3", true), ("fd00::1", true), ("192.0.2.1", true), ("192.0.2.2", false), ("::1", false)]
+        {
+            assert_eq!(config.proxy_protocol.contains(address.parse().unwrap()), is_listed, "{address}");
+        }
+        for (said, hint) in [
+            ("{}", "`rolegate.proxy_protocol.peers` is missing"),
+            ("{peers: []}", "`rolegate.proxy_protocol.peers` is missing"),
+            ("{peers: 10.0.0.0/8}", "must be a list of at most 256 networks"),
+            ("{peers: [10.0.0.1/8]}", "write `10.0.0.0/8`"),
+            ("{peers: [balancer]}", "not a network"),
+            ("{peers: [0.0.0.0/0]}", "too wide"),
+            ("{peers: [10.0.0.0/8, 10.0.0.0/8]}", "already given"),
+        ] {
+            let errors = with(&format!("proxy_protocol: {said}")).errors();
+            assert!(errors.contains(hint), "{said}: {errors}");
+        }
+        let full: Vec<String> =
+            (0..=NETWORKS_MAX).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect();
+        assert!(with(&format!("proxy_protocol: {{peers: [{}]}}", full[1..].join(", "))).load().is_ok());
+        let errors = with(&format!("proxy_protocol: {{peers: [{}]}}", full.join(", "))).errors();
+        assert!(errors.contains("at most 256 networks"), "{errors}");
     }
 }
 

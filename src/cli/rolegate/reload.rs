@@ -3,6 +3,7 @@
 use super::policies::{Configured, LoadError};
 use super::service;
 use super::shadow::ShadowLoader;
+use super::tls::TlsLoader;
 use super::watch::{Pace, Watch};
 use crate::engine::Engine;
 use crate::policy::{PolicyErrors, PolicySet, Source};
@@ -20,6 +21,7 @@ pub(super) struct Disk(pub(super) Configured);
 pub(super) struct Reloading {
     reloader: Arc<Reloader>,
     shadow: Option<Arc<ShadowLoader>>,
+    tls: Option<Arc<TlsLoader>>,
     hang_up: Signal,
     /// Whose audit log goes on in a new file when the old one was moved away, and what time it is.
     audited: Option<(Arc<Engine>, Clock)>,
@@ -27,6 +29,7 @@ pub(super) struct Reloading {
     turn: Arc<Semaphore>,
     /// Kept, since they end when they are dropped.
     _watches: [Option<Watch>; 2],
+    _tls_watch: Option<Watch>,
 }
 
 impl PolicySource for Disk {
@@ -70,7 +73,15 @@ impl Reloading {
             tokio::task::spawn_blocking(move || looking.look());
         }
         let turn = Arc::new(Semaphore::new(1));
-        Ok(Self { reloader, shadow, hang_up, audited: None, turn, _watches: [watch, shadow_watch] })
+        let _watches = [watch, shadow_watch];
+        Ok(Self { reloader, shadow, tls: None, hang_up, audited: None, turn, _watches, _tls_watch: None })
+    }
+
+    /// The same, with certificates that are loaded anew as well. Their files are watched in any case: whoever renews
+    /// them knows nothing of this program.
+    pub(super) fn with_tls(self, tls: Option<Arc<TlsLoader>>) -> io::Result<Self> {
+        let _tls_watch = tls.as_ref().map(TlsLoader::watch).transpose()?;
+        Ok(Self { tls, _tls_watch, ..self })
     }
 
     /// The same, with an audit log that is looked at on every signal before anything is loaded.
@@ -90,9 +101,12 @@ impl Reloading {
         if let Some(shadow) = &self.shadow {
             shadow.look_soon();
         }
-        let (reloader, audited) = (Arc::clone(&self.reloader), self.audited.clone());
+        let (reloader, audited, tls) = (Arc::clone(&self.reloader), self.audited.clone(), self.tls.clone());
         tokio::task::spawn_blocking(move || {
             let _turn = turn;
+            if let Some(tls) = tls {
+                tls.reload();
+            }
             if let Some((engine, clock)) = audited {
                 reopen(&engine, &clock);
             }

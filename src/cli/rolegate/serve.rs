@@ -7,6 +7,7 @@ use super::reload::{Disk, Reloading, hear};
 use super::service;
 use super::settings::{ConfigArguments, Surroundings};
 use super::shadow::ShadowLoader;
+use super::tls::{self, TlsLoader};
 use super::{DONE, EXIT_CODES, FAILED, STOPPED_TWICE};
 use crate::audit::file::FileAudit;
 use crate::audit::{Audit, AuditError, BestEffort, Loss};
@@ -176,6 +177,8 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
     let configured = Configured::of(config);
     let sources = configured.read()?;
     let policies = configured.compile(&sources, hear).map_err(LoadError::from)?;
+    // Looked at before anything is created; loaded by the clock of the server, which is not there yet.
+    tls::check(config, wall_clock()())?;
     let listener = listen(&config.listen).await?;
     let metrics = Arc::new(Metrics::new());
     let told = policies::summary(&policies);
@@ -219,30 +222,26 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
     let shadow = ShadowLoader::start(config).map_err(Failure::System)?;
     let reloading =
         Reloading::start(Arc::clone(&reloader), shadow.clone(), hang_up, watched).map_err(Failure::System)?;
-    let reloading = reloading.with_audit(Arc::clone(&engine), Arc::clone(&clock));
+    let tls = TlsLoader::load(config, Arc::clone(&clock), &metrics)?;
+    let reloading = reloading.with_audit(Arc::clone(&engine), Arc::clone(&clock)).with_tls(tls.clone());
+    let reloading = reloading.map_err(Failure::System)?;
     if let Some(shadow) = &shadow {
         console.line(format_args!("shadow     {}", shadow.places()));
     }
     let address = listener.local_addr().map_err(Failure::System)?;
-    console.line(format_args!("listening  http://{address}"));
-    let mut server = Server::new(engine)
+    tell_listening(address, tls.as_deref(), console);
+    let server = Server::new(engine)
         .with_limits(limits(&config.limits))
         .with_clock(clock)
         .with_metrics(Arc::clone(&metrics))
         .with_reloader(reloader)
         .with_version_header(config.policy_version_header.value);
-    if let Some(loader) = shadow {
-        loader.shadow().count_in(&metrics);
-        server = server.with_shadow(Arc::clone(loader.shadow()));
-    }
+    let mut server = with_transport(server, config, tls.as_deref());
     if let Some(said) = &config.forward_auth {
         server = server
             .with_forward_auth(forward_auth(said).map_err(|error| Failure::System(io::Error::other(error)))?);
     }
-    if let Some(log) = decision_log.clone() {
-        log.count_in(&metrics);
-        server = server.with_observer(Arc::new(log));
-    }
+    let server = with_observers(server, shadow.as_deref(), decision_log.as_ref(), &metrics);
     Ok(Some(Ready { address, listener, server, reloading, steady, decision_log, signals }))
 }
 
@@ -303,6 +302,43 @@ impl Ready {
             }
         }
     }
+}
+
+/// How connections begin, as the configuration has it.
+fn with_transport(server: Server, config: &Config, tls: Option<&TlsLoader>) -> Server {
+    let server = server
+        .with_cleartext_http2(config.http2.value == "always")
+        .with_proxy_protocol(config.proxy_protocol.clone());
+    match tls {
+        Some(loader) => server.with_tls(Arc::clone(loader.tls())),
+        None => server,
+    }
+}
+
+/// Whoever is told of every decision.
+fn with_observers(
+    mut server: Server,
+    shadow: Option<&ShadowLoader>,
+    decision_log: Option<&DecisionLog>,
+    metrics: &Metrics,
+) -> Server {
+    if let Some(loader) = shadow {
+        loader.shadow().count_in(metrics);
+        server = server.with_shadow(Arc::clone(loader.shadow()));
+    }
+    if let Some(log) = decision_log {
+        log.count_in(metrics);
+        server = server.with_observer(Arc::new(log.clone()));
+    }
+    server
+}
+
+fn tell_listening(address: SocketAddr, tls: Option<&TlsLoader>, console: &mut Console<'_>) {
+    if let Some(tls) = tls {
+        console.line(format_args!("tls        {}", tls.summary()));
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    console.line(format_args!("listening  {scheme}://{address}"));
 }
 
 /// The audit log, in the mode of the configuration.
@@ -422,9 +458,11 @@ fn sampled(said: &SampledRule) -> Sampled {
 fn limits(said: &crate::config::Limits) -> Limits {
     Limits {
         connections: said.connections,
+        streams: said.streams,
         header_fields: said.header_fields,
         header_bytes: said.header_bytes,
         body_bytes: said.body_bytes,
+        handshake_timeout: said.handshake_timeout,
         header_read_timeout: said.header_read_timeout,
         body_read_timeout: said.body_read_timeout,
         request_timeout: said.request_timeout,

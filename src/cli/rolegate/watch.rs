@@ -241,12 +241,9 @@ impl Armed {
     fn tell_trouble(&self, before: Option<&str>) {
         match (before, self.trouble.as_deref()) {
             (before, Some(cause)) if before != Some(cause) => {
-                tracing::warn!(
-                    cause,
-                    "cannot watch the policy folders: they are looked at every few seconds"
-                );
+                tracing::warn!(cause, "cannot watch all folders: they are looked at every few seconds");
             }
-            (Some(_), None) => tracing::info!("the policy folders are watched again"),
+            (Some(_), None) => tracing::info!("all folders are watched again"),
             _ => {}
         }
     }
