@@ -11,9 +11,10 @@ pub use body::GuardBody;
 use crate::engine::Engine;
 use crate::front::check::{Admitted, Check, Head, Refusal};
 use crate::front::rebuild;
-use crate::front::reply::Reply;
+use crate::front::reply::{self, Reply};
 use crate::token::Principal;
-use http::{Extensions, Request, Response, request};
+use http::header::TRANSFER_ENCODING;
+use http::{Extensions, Request, Response, Version, request};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::net::IpAddr;
@@ -28,7 +29,8 @@ use tower_service::Service;
 /// For a permitted request the service finds among the extensions the [`Permit`](crate::Permit), the [`Principal`] if
 /// there is one, and the `Arc<`[`PolicySet`](crate::PolicySet)`>` that decided. The request has the one spelling that
 /// was decided on, and neither the token nor any header field that begins with `x-rolegate-`. Every other request is
-/// answered with 400, 401, 403, 414, 431 or 501, and for gRPC with the status that stands for it.
+/// answered with 400, 401, 403, 414, 431 or 501, and for gRPC with the status that stands for it. A connection of
+/// HTTP/1.1 ends with the answer to a request that came in chunks.
 ///
 /// It counts uses of tokens in memory: somebody has to call [`Engine::flush_uses`] now and then, and once at the end.
 /// It does not slow down those who try tokens: that takes a limit before it, or the server of this crate.
@@ -53,6 +55,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, B>,
+        closes: bool,
     }
 }
 
@@ -159,6 +162,8 @@ where
     fn call(&mut self, request: Request<B>) -> GuardFuture<S, B> {
         let (head, body) = request.into_parts();
         let is_grpc = grpc::is_call(&head);
+        // Parsers differ over chunks more than over anything else, so that nothing may follow them.
+        let closes = head.version <= Version::HTTP_11 && head.headers.contains_key(TRANSFER_ENCODING);
         let state = match self.shared.decide(head) {
             Ok(head) => {
                 State::Waiting { service: self.inner.clone(), request: Some(Request::from_parts(head, body)) }
@@ -168,7 +173,7 @@ where
                 State::Refused { reply: Some(reply) }
             }
         };
-        GuardFuture { state }
+        GuardFuture { state, closes }
     }
 }
 
@@ -222,7 +227,8 @@ where
                     }
                 }
                 StateProjection::Called { future } => {
-                    return future.poll(cx).map_ok(|response| response.map(GuardBody::inner));
+                    let response = ready!(future.poll(cx))?.map(GuardBody::inner);
+                    return Poll::Ready(Ok(if *this.closes { reply::closing(response) } else { response }));
                 }
             };
             this.state.set(called);

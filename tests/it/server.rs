@@ -18,6 +18,8 @@ mod corpus_headers;
 mod corpus_paths;
 mod forward_auth;
 mod front;
+#[cfg(feature = "tower")]
+mod fronts;
 mod look_up;
 mod policies;
 mod reload;

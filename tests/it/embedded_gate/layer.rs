@@ -373,6 +373,15 @@ async fn http_2_keeps_its_connection_and_its_host_and_grpc_has_an_answer_of_its_
 }
 
 #[tokio::test]
+async fn nothing_follows_chunks_on_a_connection() {
+    let world = World::new();
+    let (watch, layer) = (Watch::default(), layer(&world));
+    let closes = async |request| ask(&layer, &watch, request).await.headers().contains_key(CONNECTION);
+    assert!(closes(with(get("/health", ""), "transfer-encoding", "chunked")).await);
+    assert!(!closes(with(get("/health", ""), "content-length", "0")).await);
+}
+
+#[tokio::test]
 async fn service_that_is_not_ready_is_waited_for_and_its_error_is_told() {
     #[derive(Clone)]
     struct Broken;

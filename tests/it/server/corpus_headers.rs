@@ -4,6 +4,8 @@
 use super::client::{Client, Response};
 use super::corpus::{expand, is_refusal, rows, unescape};
 use super::forward_auth::{ENDPOINT, endpoint};
+#[cfg(feature = "tower")]
+use super::fronts::Front;
 use super::world::{BEGINNING, Behind, Token, World, add_token, limits, policies};
 use rolegate::audit::MemoryAudit;
 use rolegate::engine::Engine;
@@ -24,6 +26,17 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::before(|engine| {
+            let mut limits = limits();
+            // All of these wrong tokens come from one address.
+            limits.failed_authentications = None;
+            let server = Server::new(Arc::new(engine)).with_limits(limits).with_forward_auth(endpoint());
+            World::start_server(server, Behind::Upstream)
+        })
+    }
+
+    /// The same before another front.
+    fn before(start: impl FnOnce(Engine) -> World) -> Self {
         let store = MemoryStore::new();
         let user = add_token(&store, "user", None);
         let admin = add_token(&store, "admin", None);
@@ -31,11 +44,7 @@ impl Fixture {
         let policies = policies(include_str!("../../corpora/fixture.rhai"));
         let audit = Box::new(MemoryAudit::new());
         let engine = Engine::open(Box::new(store), audit, policies, BEGINNING).unwrap();
-        let mut limits = limits();
-        // All of these wrong tokens come from one address.
-        limits.failed_authentications = None;
-        let server = Server::new(Arc::new(engine)).with_limits(limits).with_forward_auth(endpoint());
-        let world = World::start_server(server, Behind::Upstream);
+        let world = start(engine);
         let unknown = Secret::generate().unwrap().expose().to_owned();
         let tokens = HashMap::from([
             ("USER", user.secret.expose().to_owned()),
@@ -106,10 +115,27 @@ fn judge(expected: u16, response: Option<&Response>, is_told: bool) -> Result<()
 #[test]
 fn every_row_is_answered_as_it_says() {
     let fixture = Fixture::new();
+    let (rows, challenges) = check_all(&fixture, &[false, true]);
+    println!("corpus headers: {rows} rows, {rows} run, 0 waiting, each also told by a proxy");
+    let log = fixture.world.logged();
+    assert!(log.matches("unauthenticated").count() >= challenges, "the log was not caught");
+}
+
+#[cfg(feature = "tower")]
+#[test]
+fn every_row_is_answered_as_it_says_by_the_layer_and_by_the_filters() {
+    for front in [Front::Layer, Front::Filters] {
+        let (rows, _) = check_all(&Fixture::before(|engine| World::start_before(engine, front)), &[false]);
+        println!("corpus headers before {front:?}: {rows} rows, {rows} run");
+    }
+}
+
+/// Sends each row in these ways. Returns how many rows there are, and how many challenges they were answered with.
+fn check_all(fixture: &Fixture, ways: &[bool]) -> (usize, usize) {
     let rows = rows(CORPUS, 6);
     let mut wrong = Vec::new();
     let mut challenges = Vec::new();
-    for (row, is_told) in rows.iter().flat_map(|row| [(row, false), (row, true)]) {
+    for (row, is_told) in rows.iter().flat_map(|row| ways.iter().map(move |is_told| (row, *is_told))) {
         let [id, headers, target, expected, challenge, why] = row.as_slice() else { panic!("{row:?}") };
         let response = fixture.send(&expand(headers), target, is_told);
         if let Err(complaint) = judge(expected.parse().unwrap(), response.as_ref(), is_told) {
@@ -128,14 +154,12 @@ fn every_row_is_answered_as_it_says() {
             challenges.push(response.without_moment());
         }
     }
-    println!("corpus headers: {} rows, {} run, 0 waiting, each also told by a proxy", rows.len(), rows.len());
     assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
     let first = challenges.first().unwrap();
     assert_eq!(first.header("www-authenticate"), Some("ApiKey realm=\"rolegate\""));
     assert!(challenges.len() > 20 && challenges.iter().all(|challenge| challenge == first));
-    let log = fixture.world.logged();
-    assert!(log.matches("unauthenticated").count() >= challenges.len(), "the log was not caught");
-    assert!(!fixture.leaks(&log), "the log has a token");
+    assert!(!fixture.leaks(&fixture.world.logged()), "the log has a token");
+    (rows.len(), challenges.len())
 }
 
 /// One bit of one character changed, in the middle.

@@ -6,13 +6,14 @@ use rolegate::audit::MemoryAudit;
 use rolegate::engine::{Answer, Engine, Permit};
 use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
 use rolegate::request::{Malformed, Request};
-use rolegate::server::{Limits, Observe, Server};
+use rolegate::server::{Clock, Limits, Observe, Server};
 use rolegate::store::memory::MemoryStore;
 use rolegate::store::{Insertion, Names, Store as _};
 use rolegate::time::Timestamp;
 use rolegate::token::{RoleName, Secret, SecretKind, TokenDigest, TokenId, TokenRecord};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -33,6 +34,9 @@ pub(super) struct World {
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// Ends when a world does.
+pub(super) type Told = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What stands behind the guard.
 #[derive(Clone, Copy)]
@@ -96,28 +100,36 @@ impl World {
 
     /// The same on another address of this machine.
     pub(super) fn start_listening(server: Server, behind: Behind, address: &str) -> Self {
+        Self::start_serving(address, move |listener, record, clock, told| async move {
+            let observer: Arc<dyn Observe> = Arc::clone(&record) as _;
+            let server = server.with_clock(clock).with_observer(observer);
+            match behind {
+                Behind::Api => server.run(listener, told).await,
+                Behind::Upstream => {
+                    let routes = upstream(record, warp::ext::get::<Permit>());
+                    server.serve(listener, warp::service(routes), told).await;
+                }
+            }
+        })
+    }
+
+    /// Whatever serves, on this address of this machine.
+    pub(super) fn start_serving<F: Future<Output = ()>>(
+        address: &str,
+        serve: impl FnOnce(TcpListener, Arc<Record>, Clock, Told) -> F + Send + 'static,
+    ) -> Self {
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (record, log) = (Arc::<Record>::default(), Log::default());
         let now = Arc::new(AtomicI64::new(BEGINNING.as_millis()));
         let clock = Arc::clone(&now);
-        let observer: Arc<dyn Observe> = Arc::clone(&record) as _;
-        let server = server
-            .with_clock(Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst))))
-            .with_observer(observer);
+        let clock: Clock = Arc::new(move || Timestamp::from_millis(clock.load(Ordering::SeqCst)));
         let (shutdown, told) = oneshot::channel::<()>();
+        let told: Told = Box::pin(async {
+            let _told = told.await;
+        });
         let (seen, writer) = (Arc::clone(&record), log.clone());
-        let serve = async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            let told = async {
-                let _told = told.await;
-            };
-            match behind {
-                Behind::Api => server.run(listener, told).await,
-                Behind::Upstream => server.serve(listener, warp::service(upstream(seen)), told).await,
-            }
-        };
         let thread = std::thread::spawn(move || {
             let subscriber = tracing_subscriber::fmt()
                 .with_max_level(tracing::Level::TRACE)
@@ -127,7 +139,10 @@ impl World {
             let _logging = tracing::subscriber::set_default(subscriber);
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.max_blocking_threads(BLOCKING_THREADS).enable_all().build().unwrap();
-            runtime.block_on(serve);
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                serve(listener, seen, clock, told).await;
+            });
         });
         Self { address, record, now, log, shutdown: Some(shutdown), thread: Some(thread) }
     }
@@ -275,10 +290,12 @@ pub(super) fn add_digest(
     id
 }
 
-/// Takes every request that reaches it.
-fn upstream(
+/// Takes every request that reaches it with a permit.
+pub(super) fn upstream(
     record: Arc<Record>,
-) -> impl warp::Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone {
+    permit: impl warp::Filter<Extract = (Permit,), Error = warp::Rejection> + Clone + Send + Sync + 'static,
+) -> impl warp::Filter<Extract = (impl warp::Reply,), Error = warp::Rejection> + Clone + Send + Sync + 'static
+{
     let special = warp::path::full().then(|path: warp::path::FullPath| async move {
         match path.as_str() {
             "/api/panic" => panic!("a route panics"),
@@ -292,7 +309,7 @@ fn upstream(
         .and(warp::path::full())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<Permit>())
+        .and(permit)
         .and(warp::body::bytes())
         .map(
             move |method: http::Method,
