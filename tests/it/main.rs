@@ -8,6 +8,7 @@ mod config;
 mod corpus_scripts;
 #[cfg(feature = "embedded")]
 mod crash;
+mod dependencies;
 mod docs_policies;
 #[cfg(any(feature = "tower", feature = "warp"))]
 mod embedded_gate;

@@ -12,6 +12,9 @@ const FILE_LINES_MAX: usize = 500;
 /// Lines that half of the files stay below, not counting their tests.
 const FILE_LINES_MEDIAN: usize = 200;
 
+/// Names at the root of the library: more of them nobody keeps in mind.
+const ROOT_NAMES_MAX: usize = 60;
+
 /// Crates that one place alone may name, so that they can be replaced there.
 const CONFINED: [(&str, &[&str]); 4] = [
     ("rhai", &["src/policy/script"]),
@@ -175,6 +178,30 @@ fn library_root_has_no_code() -> Outcome {
         .filter(|line| !line.starts_with("pub mod ") && !line.starts_with("pub use "))
         .collect();
     assert!(other.is_empty(), "lib.rs holds more than modules and re-exports: {other:?}");
+    Ok(())
+}
+
+#[test]
+fn library_root_has_few_names() -> Outcome {
+    let text = fs::read(root().join("src/lib.rs")).map(String::from_utf8)??;
+    let mut names = Vec::new();
+    for line in text.lines() {
+        if let Some(module) = line.strip_prefix("pub mod ") {
+            names.push(module.trim_end_matches(';'));
+        } else if let Some(used) = line.strip_prefix("pub use ") {
+            let (path, list) =
+                used.trim_end_matches(';').rsplit_once("::").ok_or("a name without a module")?;
+            assert!(list != "*" && !path.contains('{'), "lib.rs names what it shows: {line}");
+            names.extend(
+                list.trim_matches(['{', '}']).split(',').map(str::trim).filter(|name| !name.is_empty()),
+            );
+        }
+    }
+    // Macros stand at the root as well, wherever they are written.
+    let all = sources("src")?;
+    let exported = all.iter().map(|source| source.text.matches("\n#[macro_export]").count()).sum::<usize>();
+    let count = names.len() + exported;
+    assert!((30..=ROOT_NAMES_MAX).contains(&count), "the root of the library has {count} names: {names:?}");
     Ok(())
 }
 
