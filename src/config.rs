@@ -37,6 +37,7 @@ pub use transport::TLS_FILE_MAX_BYTES;
 pub use value::{PARAMETER_MAX_BYTES, PATH_MAX_BYTES, PERMISSION_MAX_BYTES, RULE_MAX_BYTES};
 
 pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
+pub use crate::public_url::{PublicUrl, PublicUrlError};
 
 use crate::policy;
 use crate::time::Timestamp;
@@ -64,6 +65,8 @@ pub struct Config {
     pub http2: Located<&'static str>,
     /// Who begins each connection with a header of the PROXY protocol.
     pub proxy_protocol: Networks,
+    /// The address under which clients know the server; `None` when it is not said.
+    pub public_url: Option<Located<PublicUrl>>,
     /// The folder of the token store.
     pub data_dir: Located<PathBuf>,
     /// The file of the audit log.
@@ -394,6 +397,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
     let tls = reader.tls();
     let http2 = reader.setting("rolegate.http2", value::choice);
     let proxy_protocol = reader.proxy_protocol();
+    let public_url = reader.public_url();
     let data_dir = reader.setting("rolegate.data_dir", value::path);
     let audit_file = reader.audit_file(data_dir.as_ref());
     let audit = reader.audit();
@@ -417,6 +421,7 @@ fn resolve(reader: &mut Reader<'_>) -> Option<Config> {
         tls: tls?,
         http2: http2?,
         proxy_protocol: proxy_protocol?,
+        public_url: public_url?,
         data_dir: data_dir?,
         audit_file: audit_file?,
         audit: audit?,

@@ -3,6 +3,8 @@
 mod change;
 mod commit;
 mod content;
+#[cfg(feature = "server")]
+mod evaluate;
 mod reach;
 mod lifecycle;
 mod look_up;

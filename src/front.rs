@@ -21,6 +21,7 @@ pub(crate) use rebuild::rebuild;
 use crate::engine::Forbidden;
 use crate::policy::PolicySet;
 use crate::request::Request;
+use crate::token::RoleName;
 use http::{HeaderMap, StatusCode};
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -73,12 +74,7 @@ pub(crate) fn next_request_id() -> Arc<str> {
 
 /// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
 pub(crate) fn explain(request: &Request, forbidden: &Forbidden, policies: &PolicySet) -> Failure {
-    let roles = &forbidden.principal.roles;
-    let covering = policies.permissions_for(request);
-    // When it holds one of them, another rule is in the way, which is not for it to know.
-    let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
-    let lacking = if lacks_all { covering } else { Vec::new() };
-
+    let lacking = lacking(request, &forbidden.principal.roles, policies);
     let who = if forbidden.principal.id.token().is_some() { "token" } else { "credential" };
     let mut message = format!("this {who} may not `{} {}`", request.method(), request.path());
     for (at, name) in lacking.iter().enumerate() {
@@ -88,6 +84,14 @@ pub(crate) fn explain(request: &Request, forbidden: &Forbidden, policies: &Polic
     }
     message.push_str(&format!(" (decision {})", forbidden.id));
     Failure::new(StatusCode::FORBIDDEN, message)
+}
+
+/// The permissions any of which would be enough for a request that is denied to these roles.
+pub(crate) fn lacking<'p>(request: &Request, roles: &[RoleName], policies: &'p PolicySet) -> Vec<&'p str> {
+    let covering = policies.permissions_for(request);
+    // When they hold one of them, another rule is in the way, which is not for them to know.
+    let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
+    if lacks_all { covering } else { Vec::new() }
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub mod request;
 pub mod decision;
 #[cfg(any(feature = "config", feature = "server"))]
 pub(crate) mod network;
+#[cfg(any(feature = "config", feature = "server"))]
+pub(crate) mod public_url;
 #[cfg(feature = "config")]
 pub(crate) mod yaml;
 

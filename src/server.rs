@@ -49,6 +49,7 @@ pub use tls::{
 };
 
 pub use crate::network::{NETWORKS_MAX, Network, NetworkError, Networks, TooManyNetworks};
+pub use crate::public_url::{PublicUrl, PublicUrlError};
 
 use crate::engine::Engine;
 use crate::front::HeaderLimits;
@@ -84,6 +85,15 @@ pub struct Server {
     forward_auth: Option<ForwardAuth>,
     tells_version: bool,
     transport: Transport,
+    public_url: Option<PublicUrl>,
+}
+
+/// Which paths are those of the program's own API.
+struct Own {
+    /// Of its administration.
+    is_admin: fn(&str) -> bool,
+    /// Those whose answers bear the id that a client gave its request.
+    echoes: fn(&str) -> bool,
 }
 
 impl Server {
@@ -101,6 +111,7 @@ impl Server {
             forward_auth: None,
             tells_version: true,
             transport: Transport::default(),
+            public_url: None,
         }
     }
 
@@ -194,6 +205,14 @@ impl Server {
         self
     }
 
+    /// The same server knowing the address under which clients know it. Its own API tells it at
+    /// `/.well-known/authzen-configuration`.
+    #[must_use]
+    pub fn with_public_url(mut self, url: PublicUrl) -> Self {
+        self.public_url = Some(url);
+        self
+    }
+
     /// Serves rolegate's own API until `shutdown` ends and running requests are answered.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let draining = watch::Sender::new(false);
@@ -205,13 +224,16 @@ impl Server {
             reloads: Arc::new(Semaphore::new(api::RELOADS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(api::REPORTS_AT_ONCE)),
             imports: Arc::new(Semaphore::new(api::IMPORTS_AT_ONCE)),
+            evaluations: Arc::new(Semaphore::new(api::EVALUATIONS_AT_ONCE)),
+            public_url: self.public_url.clone(),
             shadow: self.shadow.clone(),
             started: (self.clock)(),
             draining: draining.subscribe(),
         };
         let api = Arc::new(api);
         let teller = LeftOutTeller::start(Arc::clone(&self.engine), Arc::clone(&self.clock));
-        self.drive(listener, warp::service(api::routes(&api)), api::is_admin, draining, shutdown).await;
+        let own = Own { is_admin: api::is_admin, echoes: api::echoes };
+        self.drive(listener, warp::service(api::routes(&api)), own, draining, shutdown).await;
         teller.finish().await;
     }
 
@@ -242,14 +264,15 @@ impl Server {
         S::Future: Send,
         B: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        self.drive(listener, routes, |_| false, watch::Sender::new(false), shutdown).await;
+        let own = Own { is_admin: |_| false, echoes: |_| false };
+        self.drive(listener, routes, own, watch::Sender::new(false), shutdown).await;
     }
 
     async fn drive<S, B>(
         self,
         listener: TcpListener,
         routes: S,
-        is_admin: fn(&str) -> bool,
+        own: Own,
         draining: watch::Sender<bool>,
         shutdown: impl Future<Output = ()>,
     ) where
@@ -280,11 +303,11 @@ impl Server {
             attempts,
             observers,
             metrics,
-            is_admin,
+            is_admin: own.is_admin,
             denials,
             record_timeout: limits.request_timeout,
         };
-        let guard = Guard { gate, forward_auth, routes, limits, clock, tells_version };
+        let guard = Guard { gate, forward_auth, routes, limits, clock, tells_version, echoes: own.echoes };
         connection::serve(listener, Arc::new(guard), limits, transport, draining, shutdown).await;
         writer.finish().await;
     }

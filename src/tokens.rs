@@ -116,6 +116,19 @@ impl TokenIndex {
         self.admit(digest, now).ok()?.principal.id.token()
     }
 
+    /// Who a secret with this digest would be let in as at `now`. To know a digest proves nothing.
+    ///
+    /// # Errors
+    /// When it would not be let in; see [`Unauthenticated`].
+    #[cfg(feature = "server")]
+    pub(crate) fn principal_by(
+        &self,
+        digest: &TokenDigest,
+        now: Timestamp,
+    ) -> Result<Principal, Unauthenticated> {
+        self.admit(digest, now).map(|known| known.principal)
+    }
+
     /// The id of the token whose secret, or former secret, has this digest, be it live or not.
     pub fn id_of(&self, digest: &TokenDigest) -> Option<TokenId> {
         self.shard(shard_of(digest)).read().find(digest)?.1.id()

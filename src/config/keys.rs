@@ -89,6 +89,12 @@ pub const KEYS: &[Key] = &[
         Some("none"),
         "Who begins each connection with a PROXY protocol header, version 2, that tells its client.",
     ),
+    key(
+        "rolegate.public_url",
+        Kind::Url,
+        Some("not told"),
+        "The address under which clients know the server, told at `/.well-known/authzen-configuration`.",
+    ),
     key("rolegate.data_dir", Kind::Path, Some("data"), "The folder of the token store; it is created."),
     key(
         "rolegate.audit_file",

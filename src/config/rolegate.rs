@@ -4,18 +4,27 @@ use super::keys::{LIST_MAX_ITEMS, find};
 use super::node::Content;
 use super::place::{Located, Origin};
 use super::reader::Reader;
-use super::{AuditSettings, FailedAuthentications, Limits, Log, SettingValue, value};
+use super::{AuditSettings, FailedAuthentications, Limits, Log, PublicUrl, SettingValue, value};
 use crate::policy;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The audit log's file, in the data folder, when no other one is said.
 const AUDIT_FILE: &str = "audit.jsonl";
+const PUBLIC_URL: &str = "rolegate.public_url";
 const POLICIES: &str = "rolegate.policies";
 const SHADOW_POLICIES: &str = "rolegate.shadow_policies";
 const POLICIES_HINT: &str = "list the policy files, such as `[policies/stackstate.rhai]`";
 
 impl Reader<'_> {
+    /// The address under which clients know the server: `Some(None)` when it is not said.
+    pub(super) fn public_url(&mut self) -> Option<Option<Located<PublicUrl>>> {
+        if !self.is_said(find(PUBLIC_URL)?) {
+            return Some(None);
+        }
+        self.setting(PUBLIC_URL, value::public_url).map(Some)
+    }
+
     /// The audit log's file: its own key, or a name in the data folder.
     pub(super) fn audit_file(&mut self, data_dir: Option<&Located<PathBuf>>) -> Option<Located<PathBuf>> {
         let key = find("rolegate.audit_file")?;

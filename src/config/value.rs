@@ -4,6 +4,7 @@ use super::duration::parse_duration;
 use super::error::shown;
 use super::keys::{Key, Kind, size};
 use crate::network::{Network, PEER_PREFIX_MIN};
+use crate::public_url::{PublicUrl, PublicUrlError};
 use crate::request::is_credential;
 use crate::time::Timestamp;
 use crate::token::{NAME_MAX_BYTES, RoleName, TokenDigest};
@@ -40,6 +41,10 @@ pub(super) fn peer(_: &Key, text: &str) -> Result<Network, String> {
         ));
     }
     Ok(network)
+}
+
+pub(super) fn public_url(_: &Key, text: &str) -> Result<PublicUrl, String> {
+    text.parse().map_err(|wrong: PublicUrlError| format!("`{}`: {wrong}", shown(text)))
 }
 
 pub(super) fn switch(_: &Key, text: &str) -> Result<bool, String> {

@@ -93,6 +93,15 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the server failed to answer; its log names the cause")
     }
 
+    /// The failure as its message alone.
+    #[cfg(feature = "server")]
+    pub(crate) fn plain(&self) -> Reply {
+        let mut reply = text("text/plain; charset=utf-8", self.message.clone());
+        *reply.status_mut() = self.status;
+        self.tell_methods(&mut reply);
+        reply
+    }
+
     /// The failure as a `GenericErrorsResponse`, found in the log by `request_id`.
     pub(crate) fn reply(&self, request_id: &str, now: Timestamp) -> Reply {
         let errors = [GenericError { kind: "InternalError", message: &self.message }];
@@ -103,10 +112,14 @@ impl Failure {
             errors,
         };
         let mut reply = json(self.status, &body);
+        self.tell_methods(&mut reply);
+        reply
+    }
+
+    fn tell_methods(&self, reply: &mut Reply) {
         if let Some(methods) = self.allow {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
-        reply
     }
 }
 

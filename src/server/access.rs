@@ -11,10 +11,13 @@ use crate::policy::{Location, PolicySet};
 use crate::request::METHOD_MAX_BYTES;
 use crate::token::candidates::without_secrets;
 use crate::token::{ForeignId, Principal, PrincipalId, TokenId};
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// The longest id of a client's own that the log repeats.
+const CLIENT_ID_MAX_BYTES: usize = 128;
 
 /// What the log tells of one request.
 pub(super) struct Line {
@@ -31,6 +34,8 @@ pub(super) struct Line {
     rule: Option<Location>,
     decision_id: Option<DecisionId>,
     cause: Option<String>,
+    /// The id that the client gave the request, where the answer bears that one.
+    client_request_id: Option<String>,
     /// Who failed to authenticate. Others are known by their token.
     client: Option<Client>,
     /// Requests of the same client that were refused before this one and have no line.
@@ -61,6 +66,7 @@ impl Line {
             rule: None,
             decision_id: None,
             cause: None,
+            client_request_id: None,
             client: None,
             unlogged: 0,
             is_repeated: false,
@@ -70,6 +76,12 @@ impl Line {
     /// Notes the method of the request that a proxy told of.
     pub(super) fn told(&mut self, method: &Method) {
         self.method = method.clone();
+    }
+
+    /// Notes under which id the client asked. One that is long, or no text, is not repeated.
+    pub(super) fn asked_as(&mut self, id: &HeaderValue) {
+        let id = id.to_str().ok().filter(|id| id.len() <= CLIENT_ID_MAX_BYTES);
+        self.client_request_id = id.map(|id| without_secrets(id).into_owned());
     }
 
     /// Notes why the request got another answer than its route gave.
@@ -140,6 +152,7 @@ impl Line {
         let rule = self.rule.as_ref().map(tracing::field::display);
         let decision_id = self.decision_id.map(tracing::field::display);
         let cause = self.cause.as_deref();
+        let client_request_id = self.client_request_id.as_deref();
         let client = self.client.map(tracing::field::display);
         let unlogged = Some(self.unlogged).filter(|unlogged| *unlogged > 0);
         let status = status.as_u16();
@@ -162,6 +175,7 @@ impl Line {
                     rule,
                     decision_id,
                     cause,
+                    client_request_id,
                     client,
                     unlogged,
                     "request"

@@ -1,6 +1,7 @@
 //! The routes that speak the wire contract. None of them decides who may call it: the guard did, and every
 //! handler takes the permit that it made.
 
+mod authzen;
 mod body;
 mod info;
 mod look_up;
@@ -10,6 +11,8 @@ mod tokens;
 pub(crate) mod usage;
 mod transfer;
 
+pub(super) use authzen::echoes;
+
 use super::metrics::Metrics;
 use super::reload::{PolicyStatus, Reloader};
 use super::shadow::Shadow;
@@ -17,6 +20,7 @@ use crate::engine::{Engine, Permit};
 use crate::front::Clock;
 use crate::front::reply::{Failure, Reply};
 use crate::policy::PolicySet;
+use crate::public_url::PublicUrl;
 use crate::time::Timestamp;
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -37,6 +41,9 @@ pub(super) const REPORTS_AT_ONCE: usize = 2;
 /// How many imports are made at once: each writes from many threads.
 pub(super) const IMPORTS_AT_ONCE: usize = 2;
 
+/// How many lists of evaluations are answered at once: each may ask many conditions.
+pub(super) const EVALUATIONS_AT_ONCE: usize = 2;
+
 /// Below it lies what only this program has.
 const OWN_PATH: &str = "/api/rolegate";
 
@@ -52,6 +59,10 @@ pub(super) struct Api {
     pub(super) reports: Arc<Semaphore>,
     /// Room for imports.
     pub(super) imports: Arc<Semaphore>,
+    /// Room for lists of evaluations.
+    pub(super) evaluations: Arc<Semaphore>,
+    /// The address under which clients know this server.
+    pub(super) public_url: Option<PublicUrl>,
     pub(super) shadow: Option<Arc<Shadow>>,
     pub(super) started: Timestamp,
     pub(super) draining: watch::Receiver<bool>,
@@ -154,10 +165,28 @@ pub(super) fn routes(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = 
         .unify()
         .or(own)
         .unify()
+        .or(evaluations(api))
+        .unify()
         .or(nothing)
         .unify()
         .recover(|rejection| ready(Ok::<_, Infallible>(no_permit(&rejection))))
         .unify()
+}
+
+/// The routes of the Authorization API.
+fn evaluations(api: &Arc<Api>) -> impl Filter<Extract = (Reply,), Error = Rejection> + Clone + use<> {
+    let one = |path: &str| path == authzen::EVALUATION_PATH;
+    let several = |path: &str| path == authzen::EVALUATIONS_PATH;
+    let of_either = |path: &str| [authzen::EVALUATION_PATH, authzen::EVALUATIONS_PATH].contains(&path);
+    let asked = |is_path| warp::post().and(authzen::json()).and(at(is_path)).and(warp::body::bytes());
+    waiting(api, asked(one), None, authzen::evaluation)
+        .or(waiting(api, asked(several), Some(&api.evaluations), authzen::evaluations))
+        .unify()
+        .or(quick(api, of_either, authzen::refuse))
+        .unify()
+        .or(quick(api, |path| path == authzen::METADATA_PATH, authzen::metadata))
+        .unify()
+        .boxed()
 }
 
 /// A route whose handler answers at once.
@@ -283,6 +312,8 @@ mod tests {
             reloads: Arc::new(Semaphore::new(RELOADS_AT_ONCE)),
             reports: Arc::new(Semaphore::new(REPORTS_AT_ONCE)),
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE)),
+            evaluations: Arc::new(Semaphore::new(EVALUATIONS_AT_ONCE)),
+            public_url: None,
             shadow,
             started: Timestamp::EPOCH,
             draining,
@@ -302,6 +333,10 @@ mod tests {
             ("POST", "/api/rolegate/tokens/lookup"),
             ("GET", "/api/rolegate/tokens/export"),
             ("POST", "/api/rolegate/tokens/import"),
+            ("POST", "/access/v1/evaluation"),
+            ("POST", "/access/v1/evaluations"),
+            ("GET", "/access/v1/evaluations"),
+            ("GET", "/.well-known/authzen-configuration"),
             ("GET", "/api/server/info"),
             ("GET", "/api/server/status"),
             ("GET", "/api/security/tokens"),

@@ -12,8 +12,8 @@ use crate::front::{Clock, rebuild};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::{Body as _, Incoming};
 use std::convert::Infallible;
@@ -34,6 +34,8 @@ pub(super) struct Guard<S> {
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) tells_version: bool,
+    /// At which paths an answer bears the id that a client gave its request, and not its own.
+    pub(super) echoes: fn(&str) -> bool,
 }
 
 /// An answer of ours, or of the routes.
@@ -56,6 +58,9 @@ where
     ) -> Answered<B> {
         let now = (self.clock)();
         let mut line = Line::start(&request);
+        let echoed =
+            if (self.echoes)(request.uri().path()) { client_request_id(request.headers()) } else { None };
+        echoed.iter().for_each(|id| line.asked_as(id));
         // One set of policies from here on: whatever is told of a request comes from the one that decided it.
         let policies = self.gate.engine.policies();
         let answered = catching(pin!(self.answer(request, peer, now, &policies, &mut line))).await;
@@ -64,6 +69,9 @@ where
             own(Failure::internal().reply(&line.request_id, now))
         });
         reply::complete(response.headers_mut(), &line.request_id);
+        if let Some(id) = echoed {
+            response.headers_mut().insert(reply::REQUEST_ID, id);
+        }
         if self.tells_version {
             reply::tell_version(response.headers_mut(), policies.version());
         }
@@ -157,6 +165,12 @@ where
             }
         }
     }
+}
+
+/// The id that a client gave its request, when it gave it one.
+fn client_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut ids = headers.get_all(reply::REQUEST_ID).iter();
+    ids.next().filter(|_| ids.next().is_none()).cloned()
 }
 
 fn own<B>(reply: Reply) -> Answered<B> {

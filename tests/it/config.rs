@@ -791,6 +791,11 @@ mod overrides {
             .to_owned();
             let value = match &key.kind {
                 Kind::Address => "127.0.0.2:1".to_owned(),
+                Kind::Url => {
+                    let wrong = World::one(MINIMAL).variable(&variable, "http://rolegate.example.com").load();
+                    assert!(wrong.is_err(), "{variable}");
+                    "https://rolegate.example.com".to_owned()
+                }
                 Kind::Path | Kind::Paths => "elsewhere".to_owned(),
                 Kind::Choice(words) => words.last().unwrap().to_string(),
                 Kind::Switch => {
@@ -838,7 +843,7 @@ mod overrides {
             assert_eq!(setting.origin, Origin::Variable(variable.as_str().into()), "{}", key.path);
             count += 1;
         }
-        assert_eq!(count, 48);
+        assert_eq!(count, 49);
     }
 
     #[test]

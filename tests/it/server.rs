@@ -11,6 +11,7 @@
 mod api;
 mod attempts;
 mod authenticators;
+mod authzen;
 mod audit;
 mod client;
 pub(crate) mod corpus;

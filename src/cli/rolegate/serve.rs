@@ -1,5 +1,7 @@
 //! `serve`: brings configuration, policies, store, audit log and engine together, and serves until told to stop.
 
+mod server;
+
 use super::console::Console;
 use super::log::LogQueue;
 use super::policies::{self, Configured, LoadError, counted};
@@ -16,14 +18,13 @@ use crate::engine::{Engine, OpenError, ProvisionError, Provisioned};
 use crate::policy::{PolicySet, Source};
 use crate::server::decision_log::{DecisionLogError, DecisionLogOptions, Sampled};
 use crate::server::{
-    ClockError, DecisionLog, FailedAuthentications, ForwardAuth, ForwardAuthError, Limits, Metrics,
-    ReloadGuard, Reloader, Server, SteadyClock, WentBack, stopwatch, wall_clock,
+    ClockError, DecisionLog, Metrics, ReloadGuard, Reloader, Server, SteadyClock, WentBack, stopwatch,
+    wall_clock,
 };
 use crate::store::StoreError;
 use crate::store::embedded::EmbeddedStore;
 use crate::token::RoleName;
 use clap::Args;
-use http::StatusCode;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -230,18 +231,10 @@ async fn prepare(config: &Arc<Config>, console: &mut Console<'_>) -> Result<Opti
     }
     let address = listener.local_addr().map_err(Failure::System)?;
     tell_listening(address, tls.as_deref(), console);
-    let server = Server::new(engine)
-        .with_limits(limits(&config.limits))
-        .with_clock(clock)
-        .with_metrics(Arc::clone(&metrics))
-        .with_reloader(reloader)
-        .with_version_header(config.policy_version_header.value);
-    let mut server = with_transport(server, config, tls.as_deref());
-    if let Some(said) = &config.forward_auth {
-        server = server
-            .with_forward_auth(forward_auth(said).map_err(|error| Failure::System(io::Error::other(error)))?);
-    }
-    let server = with_observers(server, shadow.as_deref(), decision_log.as_ref(), &metrics);
+    let server =
+        Server::new(engine).with_clock(clock).with_metrics(Arc::clone(&metrics)).with_reloader(reloader);
+    let server = server::with_transport(server::set_up(server, config)?, config, tls.as_deref());
+    let server = server::with_observers(server, shadow.as_deref(), decision_log.as_ref(), &metrics);
     Ok(Some(Ready { address, listener, server, reloading, steady, decision_log, signals }))
 }
 
@@ -302,35 +295,6 @@ impl Ready {
             }
         }
     }
-}
-
-/// How connections begin, as the configuration has it.
-fn with_transport(server: Server, config: &Config, tls: Option<&TlsLoader>) -> Server {
-    let server = server
-        .with_cleartext_http2(config.http2.value == "always")
-        .with_proxy_protocol(config.proxy_protocol.clone());
-    match tls {
-        Some(loader) => server.with_tls(Arc::clone(loader.tls())),
-        None => server,
-    }
-}
-
-/// Whoever is told of every decision.
-fn with_observers(
-    mut server: Server,
-    shadow: Option<&ShadowLoader>,
-    decision_log: Option<&DecisionLog>,
-    metrics: &Metrics,
-) -> Server {
-    if let Some(loader) = shadow {
-        loader.shadow().count_in(metrics);
-        server = server.with_shadow(Arc::clone(loader.shadow()));
-    }
-    if let Some(log) = decision_log {
-        log.count_in(metrics);
-        server = server.with_observer(Arc::new(log.clone()));
-    }
-    server
 }
 
 fn tell_listening(address: SocketAddr, tls: Option<&TlsLoader>, console: &mut Console<'_>) {
@@ -444,35 +408,9 @@ fn decision_log(said: &crate::config::DecisionLog) -> Result<DecisionLog, Decisi
     })
 }
 
-fn forward_auth(said: &crate::config::ForwardAuth) -> Result<ForwardAuth, ForwardAuthError> {
-    let endpoint = ForwardAuth::new(&said.path, said.peers.clone())?;
-    endpoint
-        .with_malformed_status(StatusCode::from_u16(said.malformed_status).unwrap_or(StatusCode::FORBIDDEN))
-}
-
 fn sampled(said: &SampledRule) -> Sampled {
     let one_in = u32::try_from(said.one_in).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
     Sampled { rule: Arc::from(said.rule.as_str()), one_in, denials: said.denials }
-}
-
-fn limits(said: &crate::config::Limits) -> Limits {
-    Limits {
-        connections: said.connections,
-        streams: said.streams,
-        header_fields: said.header_fields,
-        header_bytes: said.header_bytes,
-        body_bytes: said.body_bytes,
-        handshake_timeout: said.handshake_timeout,
-        header_read_timeout: said.header_read_timeout,
-        body_read_timeout: said.body_read_timeout,
-        request_timeout: said.request_timeout,
-        write_timeout: said.write_timeout,
-        drain_timeout: said.drain_timeout,
-        linger_timeout: said.linger_timeout,
-        failed_authentications: said
-            .failed_authentications
-            .map(|said| FailedAuthentications { burst: said.burst, per_minute: said.per_minute }),
-    }
 }
 
 /// Sends log lines to standard error. A program that embeds this one may have its own log, which then stays.
@@ -499,17 +437,4 @@ fn log_to_standard_error(log: &Log, colours: bool) -> io::Result<LogQueue> {
         tracing::subscriber::set_global_default(builder.finish())
     };
     Ok(queue)
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::{Input, Variables, load, read};
-    use crate::server::Limits;
-
-    #[test]
-    fn limits_that_nobody_says_are_those_of_the_server() {
-        let (files, variables) = (["config/rolegate.yaml".into()], Variables::default());
-        let config = load(&Input { files: &files, variables: &variables, flags: &[], read: &read }).unwrap();
-        assert_eq!(super::limits(&config.limits), Limits::default());
-    }
 }

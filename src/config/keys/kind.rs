@@ -27,6 +27,8 @@ pub enum Kind {
     Paths,
     /// An IP address with a port.
     Address,
+    /// The address of a server.
+    Url,
     /// A file or a folder.
     Path,
     /// `true` or `false`.
@@ -70,7 +72,7 @@ impl Kind {
 
     /// Whether it is text, so that a number in its place only lacks its quotes.
     pub(in crate::config) fn is_text(&self) -> bool {
-        matches!(self, Self::Path | Self::Text | Self::Secret)
+        matches!(self, Self::Path | Self::Url | Self::Text | Self::Secret)
     }
 
     /// What the key takes, in words that fit after "must be".
@@ -85,6 +87,7 @@ impl Kind {
             Self::Roles => format!("a list of at most {ROLES_PER_TOKEN_MAX} roles"),
             Self::Paths => format!("a list of at most {LIST_MAX_ITEMS} files and folders"),
             Self::Address => "an IP address with a port, such as `127.0.0.1:8080`".to_owned(),
+            Self::Url => "an address such as `https://rolegate.example.com`".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Choice(words) => format!("one of `{}`", words.join("`, `")),
