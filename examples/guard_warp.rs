@@ -49,23 +49,24 @@ pub(crate) async fn serve(
 }
 
 fn routes(engine: Arc<Engine>) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
-    let hello = warp::path!("hello").and(filters::permitted(Arc::clone(&engine))).map(|permit: Permit| {
-        let name = permit.principal().map_or("nobody", |principal| &principal.name);
-        format!("hello, {name}\n")
-    });
-    let secrets = warp::path!("secrets")
-        .and(filters::permitted(Arc::clone(&engine)))
-        .map(|_: Permit| "nobody gets here\n");
+    let permitted = filters::permitted(Arc::clone(&engine));
+    // Each is answered before the next route gets its turn: a rejection would have warp try that.
+    let hello = warp::path!("hello").and(permitted.clone()).map(hello).recover(filters::answer);
+    let secrets =
+        warp::path!("secrets").and(permitted).map(|_| "nobody gets here\n").recover(filters::answer);
     // Any live token will do here, and no policy is asked.
-    let whoami = warp::path!("whoami")
-        .and(filters::authenticated(engine))
-        .map(|who: Authenticated| format!("{}\n", who.principal().name));
+    let whoami =
+        warp::path!("whoami").and(filters::authenticated(engine)).map(whoami).recover(filters::answer);
     let health = warp::path!("health").map(|| "up\n");
-
-    // Answered before the next route gets its turn: a rejection would have warp try that.
-    let (hello, secrets, whoami) =
-        (hello.recover(filters::answer), secrets.recover(filters::answer), whoami.recover(filters::answer));
     hello.or(secrets).or(whoami).or(health)
+}
+
+fn hello(permit: Permit) -> String {
+    format!("hello, {}\n", permit.principal().map_or("nobody", |principal| &principal.name))
+}
+
+fn whoami(who: Authenticated) -> String {
+    format!("{}\n", who.principal().name)
 }
 
 fn open() -> Result<Engine, Box<dyn Error>> {

@@ -159,3 +159,23 @@ async fn tonic_example_tells_its_client_what_grpc_clients_read() {
     ]
     "#);
 }
+
+#[test]
+fn page_on_embedding_shows_what_the_examples_do() {
+    let examples = [
+        include_str!("../../../examples/guard_axum.rs"),
+        include_str!("../../../examples/guard_tonic.rs"),
+        include_str!("../../../examples/guard_hyper.rs"),
+        include_str!("../../../examples/guard_warp.rs"),
+    ];
+    let shown: Vec<&str> = examples.iter().flat_map(|example| example.lines()).map(str::trim).collect();
+    let page = include_str!("../../../docs/embedding.md");
+    let (_, section) = page.split_once("\n## Adapters\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let blocks: Vec<&str> =
+        section.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    for line in blocks.iter().flat_map(|block| block.lines()) {
+        assert!(shown.contains(&line.trim()), "no example has `{line}`");
+    }
+}
