@@ -784,8 +784,6 @@ mod serving {
         assert!(answer(9).starts_with("HTTP/1.1 431 "));
     }
 
-    /// A server, and a request that it has taken up and whose body it waits for.
-    #[expect(clippy::unwrap_used, reason = "a test that does not reach its server fails")]
     #[test]
     fn proxies_are_told_at_the_start_and_those_that_are_listed_may_ask() {
         let asked = |peers: &str| {
@@ -805,6 +803,8 @@ mod serving {
         assert_eq!(answer, "HTTP/1.1 403 Forbidden");
     }
 
+    /// A server, and a request that it has taken up and whose body it waits for.
+    #[expect(clippy::unwrap_used, reason = "a test that does not reach its server fails")]
     fn with_request_in_progress() -> (Running, TcpStream) {
         let policy = "role(\"reader\").allow(\"POST /api/security/tokens\");";
         let limits = format!("{SERVER}  limits: {{body_read_timeout: 1m, drain_timeout: 1m}}\n");
