@@ -197,7 +197,7 @@ async fn by_http(address: SocketAddr, creators: usize) -> Outcome<()> {
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
-    client::rate(address, creators, &request, ROUND).await?;
+    client::waits(address, creators, &request, ROUND).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod clock;
 mod observe;
+mod request_id;
 #[cfg_attr(
     not(feature = "server"),
     expect(dead_code, reason = "an adapter answers refusals alone, and the server for its own routes too")
@@ -17,17 +18,14 @@ pub use clock::{Clock, wall_clock};
 pub use observe::Observe;
 #[cfg(any(feature = "server", feature = "tower"))]
 pub(crate) use rebuild::rebuild;
+pub(crate) use request_id::next_request_id;
 
 use crate::engine::Forbidden;
 use crate::policy::PolicySet;
 use crate::request::Request;
 use crate::token::RoleName;
 use http::{HeaderMap, StatusCode};
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use reply::Failure;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// What a header field takes on the wire beside its name and value: a colon, a space and a line end.
 const FIELD_EXTRA_BYTES: usize = 4;
@@ -63,15 +61,6 @@ impl HeaderLimits {
     }
 }
 
-/// A text that no other request of this process has, and hardly any of another.
-pub(crate) fn next_request_id() -> Arc<str> {
-    static SERIES: OnceLock<u32> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // Without randomness ids repeat from process to process, which is no reason to refuse a request.
-    let series = SERIES.get_or_init(|| SysRng.try_next_u32().unwrap_or_default());
-    Arc::from(format!("{series:08x}-{:08x}", NEXT.fetch_add(1, Ordering::Relaxed)))
-}
-
 /// What a principal may know of a denial of its own request: the route, and the permission that it lacks.
 pub(crate) fn explain(request: &Request, forbidden: &Forbidden, policies: &PolicySet) -> Failure {
     let lacking = lacking(request, &forbidden.principal.roles, policies);
@@ -92,14 +81,4 @@ pub(crate) fn lacking<'p>(request: &Request, roles: &[RoleName], policies: &'p P
     // When they hold one of them, another rule is in the way, which is not for them to know.
     let lacks_all = covering.iter().all(|name| policies.holds_permission(roles, name) == Some(false));
     if lacks_all { covering } else { Vec::new() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_differ() {
-        assert_ne!(next_request_id(), next_request_id());
-    }
 }

@@ -61,7 +61,7 @@ use bytes::Bytes;
 use connection::Transport;
 use denials::LeftOutTeller;
 use gate::Gate;
-use guard::Guard;
+use guard::{Guard, VersionHeader};
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
@@ -307,7 +307,8 @@ impl Server {
             denials,
             record_timeout: limits.request_timeout,
         };
-        let guard = Guard { gate, forward_auth, routes, limits, clock, tells_version, echoes: own.echoes };
+        let version = tells_version.then(|| VersionHeader::new(gate.engine.policies().version()));
+        let guard = Guard { gate, forward_auth, routes, limits, clock, version, echoes: own.echoes };
         connection::serve(listener, Arc::new(guard), limits, transport, draining, shutdown).await;
         writer.finish().await;
     }

@@ -8,29 +8,30 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Requests per second over so many connections, for one round. An answer that is no success ends the run.
-pub(crate) async fn rate(
+/// How long each answer took, over so many connections, for one round. An answer that is no success ends the run.
+pub(crate) async fn waits(
     address: SocketAddr,
     connections: usize,
     request: &str,
     round: Duration,
-) -> Result<f64, Box<dyn Error + Send + Sync>> {
-    let (started, request) = (Instant::now(), Arc::<str>::from(request));
-    let repeat = |_| tokio::spawn(repeat(address, Arc::clone(&request), started + round));
+) -> Result<Vec<Duration>, Box<dyn Error + Send + Sync>> {
+    let (end, request) = (Instant::now() + round, Arc::<str>::from(request));
+    let repeat = |_| tokio::spawn(repeat(address, Arc::clone(&request), end));
     let clients: Vec<_> = (0..connections).map(repeat).collect();
-    let mut requests = 0_u32;
+    let mut waits = Vec::new();
     for client in clients {
-        requests += client.await??;
+        waits.extend(client.await??);
     }
-    Ok(f64::from(requests) / started.elapsed().as_secs_f64())
+    Ok(waits)
 }
 
-async fn repeat(address: SocketAddr, request: Arc<str>, end: Instant) -> io::Result<u32> {
+async fn repeat(address: SocketAddr, request: Arc<str>, end: Instant) -> io::Result<Vec<Duration>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 4096];
-    let mut requests = 0;
-    while Instant::now() < end {
+    let (mut waits, mut now) = (Vec::new(), Instant::now());
+    while now < end {
+        let asked = now;
         stream.write_all(request.as_bytes()).await?;
         let mut filled = 0;
         while !is_whole(buffer.get(..filled).unwrap_or_default())? {
@@ -39,21 +40,23 @@ async fn repeat(address: SocketAddr, request: Arc<str>, end: Instant) -> io::Res
                 read => filled += read,
             }
         }
-        requests += 1;
+        now = Instant::now();
+        waits.push(now - asked);
     }
-    Ok(requests)
+    Ok(waits)
 }
 
 /// Whether the answer has arrived whole.
 fn is_whole(answer: &[u8]) -> io::Result<bool> {
-    let text = std::str::from_utf8(answer).map_err(io::Error::other)?;
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Ok(false) };
-    if !head.starts_with("HTTP/1.1 200") {
-        return Err(io::Error::other(text.to_owned()));
+    const LENGTH: &[u8] = b"content-length:";
+    let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(false) };
+    let (head, body) = answer.split_at(head + 4);
+    if !head.starts_with(b"HTTP/1.1 200") {
+        return Err(io::Error::other(String::from_utf8_lossy(answer).into_owned()));
     }
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+    let length = head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(LENGTH.len())?;
+        name.eq_ignore_ascii_case(LENGTH).then(|| str::from_utf8(value).ok()?.trim().parse().ok())?
     });
     Ok(length.is_some_and(|length: usize| body.len() >= length))
 }

@@ -25,8 +25,10 @@ pub(crate) fn rebuild(request: Request, uri: Uri) -> Option<http::Request<()>> {
         }
     };
     if let Credential::Token(..) = credential {
-        headers.remove(AUTHORIZATION);
-        headers.remove(API_KEY);
+        // It stood in one of both, or the request had been refused.
+        if headers.remove(API_KEY).is_none() {
+            headers.remove(AUTHORIZATION);
+        }
     }
     let identity: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(IDENTITY_PREFIX)).cloned().collect();

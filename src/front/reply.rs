@@ -207,11 +207,9 @@ pub(crate) fn complete(headers: &mut HeaderMap, request_id: &str) {
     }
 }
 
-/// Adds which policies decided; for a request that no policy saw, those that were in force when it came.
-pub(crate) fn tell_version(headers: &mut HeaderMap, version: PolicyVersion) {
-    if let Ok(version) = HeaderValue::from_str(&version.to_string()) {
-        headers.insert(POLICY_VERSION, version);
-    }
+/// The value of [`POLICY_VERSION`].
+pub(crate) fn version(version: PolicyVersion) -> Option<HeaderValue> {
+    HeaderValue::try_from(version.to_string()).ok()
 }
 
 #[cfg(test)]

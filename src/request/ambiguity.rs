@@ -43,21 +43,30 @@ pub(super) fn refuse(
         return Err(Malformed::HeaderAlias);
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    // All overrides are extensions, and most requests have none.
-    for (name, value) in headers.iter().filter(|(name, _)| name.as_str().starts_with("x-")) {
-        if METHOD_OVERRIDES.contains(&name.as_str()) && value.as_bytes() != method.as_str().as_bytes() {
+    // Most requests have neither overrides, which are all extensions, nor a body.
+    let (mut has_connection, mut has_framing) = (false, false);
+    for (name, value) in headers {
+        has_connection |= name == CONNECTION;
+        has_framing |= name == TRANSFER_ENCODING || name == CONTENT_LENGTH;
+        let name = name.as_str();
+        if !name.starts_with("x-") {
+            continue;
+        }
+        if METHOD_OVERRIDES.contains(&name) && value.as_bytes() != method.as_str().as_bytes() {
             return Err(Malformed::MethodOverride);
         }
-        if TARGET_OVERRIDES.contains(&name.as_str()) && value.as_bytes() != target.as_bytes() {
+        if TARGET_OVERRIDES.contains(&name) && value.as_bytes() != target.as_bytes() {
             return Err(Malformed::TargetOverride);
         }
     }
-    refuse_connection(headers)?;
-    refuse_framing(version, headers)
+    if has_connection {
+        refuse_connection(headers)?;
+    }
+    if has_framing { refuse_framing(version, headers) } else { Ok(()) }
 }
 
 fn is_alias(name: &str) -> bool {
-    if !name.contains(['_', '.']) {
+    if !name.bytes().any(|byte| matches!(byte, b'_' | b'.')) {
         return false;
     }
     let dashed = name.replace(['_', '.'], "-");

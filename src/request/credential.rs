@@ -45,19 +45,24 @@ pub enum Unusable {
 
 /// Takes the credential of a request and marks the fields that carried it, so that they are not printed.
 pub(super) fn take(headers: &mut HeaderMap) -> Result<Credential, Malformed> {
-    for name in [AUTHORIZATION, API_KEY, PROXY_AUTHORIZATION, COOKIE] {
-        if let http::header::Entry::Occupied(mut fields) = headers.entry(name) {
-            fields.iter_mut().for_each(|value| value.set_sensitive(true));
+    let mut found = None;
+    let mut is_repeated = false;
+    // Each field is looked at once: a request has fewer of them than there are names to look up.
+    for (name, value) in headers.iter_mut() {
+        let has_scheme = *name == AUTHORIZATION;
+        if has_scheme || *name == API_KEY {
+            value.set_sensitive(true);
+            is_repeated |= found.replace((value, has_scheme)).is_some();
+        } else if *name == PROXY_AUTHORIZATION || *name == COOKIE {
+            value.set_sensitive(true);
         }
     }
-    let authorization = headers.get_all(AUTHORIZATION).iter().map(|value| (value, true));
-    let api_key = headers.get_all(API_KEY).iter().map(|value| (value, false));
-    let mut fields = authorization.chain(api_key);
-    let Some((value, has_scheme)) = fields.next() else { return Ok(Credential::Missing) };
-    if fields.next().is_some() {
-        return Err(Malformed::Credentials);
+    match found {
+        _ if is_repeated => Err(Malformed::Credentials),
+        None => Ok(Credential::Missing),
+        Some((value, true)) => read_authorization(value),
+        Some((value, false)) => read_api_key(value),
     }
-    if has_scheme { read_authorization(value) } else { read_api_key(value) }
 }
 
 /// Whether a header field of this name, in any case, carries a credential.

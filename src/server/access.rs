@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, StatusCode};
 use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
+use tracing::Level;
 
 /// The longest id of a client's own that the log repeats.
 const CLIENT_ID_MAX_BYTES: usize = 128;
@@ -27,8 +28,8 @@ pub(super) struct Line {
     pub(super) path: Option<CanonicalPath>,
     /// The trace that the request is a part of, when its client says so.
     trace_id: Option<TraceId>,
+    pub(super) started: Instant,
     method: Method,
-    started: Instant,
     outcome: Outcome,
     principal: Option<PrincipalId>,
     rule: Option<Location>,
@@ -138,6 +139,13 @@ impl Line {
     pub(super) fn log(&self, status: StatusCode, metrics: &Metrics) {
         let duration = self.started.elapsed();
         metrics.answered(self.outcome.name(), duration);
+        // Making a line takes longer than finding out that nobody reads it.
+        if !(tracing::enabled!(Level::WARN)
+            || tracing::enabled!(Level::INFO)
+            || tracing::enabled!(Level::DEBUG))
+        {
+            return;
+        }
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let trace_id = self.trace_id.as_ref().map(tracing::field::display);
         let request_id = &*self.request_id;

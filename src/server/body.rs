@@ -14,7 +14,11 @@ use tokio::time::Sleep;
 /// The body of a request. It ends in a [`BodyError`] past its limits, and carries no trailers: nothing that
 /// follows the body may take part in what was decided before it.
 #[derive(Debug)]
-pub struct RequestBody<B = Incoming> {
+pub struct RequestBody<B = Incoming>(Option<Box<Reading<B>>>);
+
+/// A body that does not end where it begins.
+#[derive(Debug)]
+struct Reading<B> {
     inner: B,
     bytes_left: usize,
     timeout: Duration,
@@ -47,13 +51,14 @@ impl From<BodyError> for Failure {
     }
 }
 
-/// Remembers, for the guard, how reading a body failed, whatever the routes made of it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct BodyFault(Arc<AtomicU8>);
+/// Remembers, for the guard, how reading a body failed, whatever the routes made of it. Nothing is where there is no
+/// body, as in most requests.
+#[derive(Clone, Debug)]
+pub(super) struct BodyFault(Option<Arc<AtomicU8>>);
 
 impl BodyFault {
     pub(super) fn get(&self) -> Option<BodyError> {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.as_ref()?.load(Ordering::Acquire) {
             1 => Some(BodyError::TooLarge),
             2 => Some(BodyError::TimedOut),
             3 => Some(BodyError::Broken),
@@ -67,30 +72,25 @@ impl BodyFault {
             BodyError::TimedOut => 2,
             BodyError::Broken => 3,
         };
-        self.0.store(code, Ordering::Release);
+        if let Some(fault) = &self.0 {
+            fault.store(code, Ordering::Release);
+        }
     }
 }
 
-impl<B> RequestBody<B> {
+impl<B: Body> RequestBody<B> {
     pub(super) fn new(inner: B, max_bytes: usize, timeout: Duration) -> (Self, BodyFault) {
-        let fault = BodyFault::default();
-        (Self { inner, bytes_left: max_bytes, timeout, waiting: None, fault: fault.clone() }, fault)
-    }
-
-    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.fault.set(error);
-        Poll::Ready(Some(Err(error)))
+        if inner.is_end_stream() {
+            return (Self(None), BodyFault(None));
+        }
+        let fault = BodyFault(Some(Arc::default()));
+        let reading = Reading { inner, bytes_left: max_bytes, timeout, waiting: None, fault: fault.clone() };
+        (Self(Some(Box::new(reading))), fault)
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+impl<B: Body<Data = Bytes> + Unpin> Reading<B> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // A failed body stays failed: reading on would give the rest for the whole.
         if let Some(error) = self.fault.get() {
             return Poll::Ready(Some(Err(error)));
@@ -119,12 +119,29 @@ impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
         }
     }
 
+    fn fail(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.fault.set(error);
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for RequestBody<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |reading| reading.poll(cx))
+    }
+
     fn is_end_stream(&self) -> bool {
-        self.fault.get().is_none() && self.inner.is_end_stream()
+        self.0.as_ref().is_none_or(|reading| reading.fault.get().is_none() && reading.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |reading| reading.inner.size_hint())
     }
 }
 

@@ -15,11 +15,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -48,11 +50,19 @@ pub(super) trait Respond: Send + Sync + 'static {
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
     fn respond(
-        &self,
+        self: &Arc<Self>,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
         is_crowded: bool,
-    ) -> impl Future<Output = hyper::Response<Self::Body>> + Send;
+    ) -> Responding<Self::Body>;
+}
+
+/// An answer, or how long it takes.
+pub(super) enum Responding<B> {
+    Now(hyper::Response<B>),
+    Later(Pin<Box<dyn Future<Output = hyper::Response<B>> + Send>>),
+    /// It was given.
+    Over,
 }
 
 /// What answers the requests of one connection, and how it ends.
@@ -76,6 +86,25 @@ pub(super) struct ClientCertificate;
 struct Slots {
     free: Arc<Semaphore>,
     is_full: Arc<AtomicBool>,
+}
+
+// A response is handed out and never looked at in its place.
+impl<B> Unpin for Responding<B> {}
+
+impl<B> Future for Responding<B> {
+    type Output = Result<hyper::Response<B>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match &mut *self {
+            Self::Later(response) => ready!(response.as_mut().poll(cx)),
+            Self::Now(_) | Self::Over => match std::mem::replace(&mut *self, Self::Over) {
+                Self::Now(response) => response,
+                // Nobody asks again for what was given.
+                Self::Later(_) | Self::Over => return Poll::Pending,
+            },
+        };
+        Poll::Ready(Ok(response))
+    }
 }
 
 impl Accept for TcpListener {
@@ -189,24 +218,34 @@ where
 {
     let Exchange { responder, peer, limits, mut draining, is_full, certificate } = exchange;
     let service = service_fn(|mut request| {
-        let responder = Arc::clone(&responder);
-        let is_crowded = is_full.load(Ordering::Relaxed);
         if let Some(certificate) = certificate {
             request.extensions_mut().insert(certificate);
         }
-        async move { Ok::<_, Infallible>(responder.respond(request, peer, is_crowded).await) }
+        responder.respond(request, peer, is_full.load(Ordering::Relaxed))
     });
     let mut connection = builder(&limits).serve_connection(TokioIo::new(stream), service);
-    let mut told = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = &mut connection => break ended,
-            _ = draining.wait_for(|draining| *draining), if !told => {}
+    let is_draining = draining.clone();
+    let mut drained = pin!(draining.wait_for(|draining| *draining));
+    // The task has one waker as long as it lives, and each registration takes a lock.
+    let (mut registered, mut told) = (None::<Waker>, false);
+    let ended = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(ended);
+            }
+            let is_registered = registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if told || is_registered && is_draining.has_changed().is_ok_and(|has| !has) {
+                return Poll::Pending;
+            }
+            if drained.as_mut().poll(cx).is_pending() {
+                registered = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
         }
-        told = true;
-        Pin::new(&mut connection).graceful_shutdown();
-    };
+    })
+    .await;
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection ended early");
     }
@@ -259,17 +298,15 @@ mod tests {
     impl Respond for Echo {
         type Body = Full<Bytes>;
 
-        async fn respond(
-            &self,
+        fn respond(
+            self: &Arc<Self>,
             request: hyper::Request<Incoming>,
             peer: SocketAddr,
             _: bool,
-        ) -> hyper::Response<Self::Body> {
+        ) -> Responding<Self::Body> {
             let path = request.uri().path().to_owned();
             self.arrived.send(path.clone()).unwrap();
-            if path == "/hold" {
-                self.release.notified().await;
-            }
+            let is_held = path == "/hold";
             let body = match path.as_str() {
                 "/large" => Bytes::from(vec![b'x'; LARGE_BYTES]),
                 "/peer" => Bytes::from(peer.to_string()),
@@ -279,7 +316,14 @@ mod tests {
             if path == "/close" {
                 response.headers_mut().insert("connection", "close".parse().unwrap());
             }
-            response
+            if !is_held {
+                return Responding::Now(response);
+            }
+            let echo = Arc::clone(self);
+            Responding::Later(Box::pin(async move {
+                echo.release.notified().await;
+                response
+            }))
         }
     }
 

@@ -9,7 +9,7 @@ mod identity;
 mod told;
 
 use super::access::Line;
-use super::gate::{Admitted, Gate, Head, Origin, Refused};
+use super::gate::{Admitted, Gate, Halted, Head, Later, Origin, Refused};
 use crate::front::reply::{self, Failure, Reply};
 use crate::network::{Network, Networks, PEER_PREFIX_MIN};
 use crate::path::{CanonicalPath, PathError};
@@ -119,8 +119,8 @@ impl ForwardAuth {
         self.below(target).is_some()
     }
 
-    /// Answers a proxy that asks about a request.
-    pub(super) async fn answer(
+    /// Answers a proxy that asks about a request, or tells what has to be done before it is refused.
+    pub(super) fn answer(
         &self,
         gate: &Gate,
         asked: request::Parts,
@@ -128,14 +128,14 @@ impl ForwardAuth {
         peer: IpAddr,
         (now, policies): (Timestamp, &Arc<PolicySet>),
         line: &mut Line,
-    ) -> Reply {
+    ) -> Result<Reply, Box<Later>> {
         // Whatever follows on a connection whose bodies nobody reads would be taken for a request.
         let end = |reply| if has_body { reply::closing(reply) } else { reply };
         if !self.peers.contains(peer) {
             gate.metrics.malformed();
             line.note(&"a peer that is not listed asked at the forward-auth endpoint");
             let strange = "this address is not listed among the peers of the forward-auth endpoint";
-            return end(Failure::new(StatusCode::FORBIDDEN, strange).reply(&line.request_id, now));
+            return Ok(end(Failure::new(StatusCode::FORBIDDEN, strange).reply(&line.request_id, now)));
         }
         let request::Parts { method, uri, mut headers, .. } = asked;
         let told = if has_body {
@@ -149,9 +149,8 @@ impl ForwardAuth {
             Err(untold) => {
                 gate.metrics.malformed();
                 line.note(&untold);
-                return end(
-                    Failure::new(self.malformed_status, untold.to_string()).reply(&line.request_id, now)
-                );
+                let failure = Failure::new(self.malformed_status, untold.to_string());
+                return Ok(end(failure.reply(&line.request_id, now)));
             }
         };
         line.told(&told.method);
@@ -163,15 +162,18 @@ impl ForwardAuth {
             headers,
             origin: Origin::Told { by: peer, client_ip: told.client_ip },
         };
-        match gate.admit(head, now, policies, line).await {
+        Ok(match gate.judge(head, now, policies, line) {
             Ok(Admitted { permit, .. }) => identity::reply(permit.principal(), &line.request_id)
                 .unwrap_or_else(|| Failure::internal().reply(&line.request_id, now)),
-            Err(Refused::Decided(reply)) => reply,
-            Err(Refused::Malformed(mut failure)) => {
-                failure.status = self.malformed_status;
-                failure.reply(&line.request_id, now)
-            }
-        }
+            Err(Halted::Waits(later)) => return Err(later),
+            Err(Halted::Refused(refused)) => match *refused {
+                Refused::Decided(reply) => reply,
+                Refused::Malformed(mut failure) => {
+                    failure.status = self.malformed_status;
+                    failure.reply(&line.request_id, now)
+                }
+            },
+        })
     }
 
     /// What follows the path in a target, as it was sent.

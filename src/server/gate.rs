@@ -59,6 +59,21 @@ pub(super) struct Admitted {
     pub(super) permit: Permit,
 }
 
+/// What becomes of a request that is not permitted.
+pub(super) enum Halted {
+    Refused(Box<Refused>),
+    /// Something has to be done before it is refused, which takes time.
+    Waits(Box<Later>),
+}
+
+/// What has to be done before a refusal.
+pub(super) enum Later {
+    /// Others go first.
+    GiveTurns(Reply),
+    /// The denial goes into the audit log.
+    Record { denied: Forbidden, request: Request, reply: Reply },
+}
+
 /// What a request is answered with instead.
 pub(super) enum Refused {
     /// It can be read in two ways, and no policy saw it.
@@ -67,8 +82,21 @@ pub(super) enum Refused {
     Decided(Reply),
 }
 
+impl From<Refused> for Halted {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}
+
+impl From<Later> for Halted {
+    fn from(later: Later) -> Self {
+        Self::Waits(Box::new(later))
+    }
+}
+
 impl Gate {
     /// Decides on a request by these policies.
+    #[expect(dead_code, reason = "adapters that answer in a future of their own ask so")]
     pub(super) async fn admit(
         &self,
         head: Head<'_>,
@@ -76,43 +104,71 @@ impl Gate {
         policies: &Arc<PolicySet>,
         line: &mut Line,
     ) -> Result<Admitted, Refused> {
+        match self.judge(head, now, policies, line) {
+            Ok(admitted) => Ok(admitted),
+            Err(Halted::Refused(refused)) => Err(*refused),
+            Err(Halted::Waits(later)) => Err(self.finish(*later, now, line).await),
+        }
+    }
+
+    /// The same without waiting for anything: most requests are permitted, and those that are not mostly at once.
+    pub(super) fn judge(
+        &self,
+        head: Head<'_>,
+        now: Timestamp,
+        policies: &Arc<PolicySet>,
+        line: &mut Line,
+    ) -> Result<Admitted, Halted> {
         let Head { method, uri, version, headers, origin } = head;
         if let Err(limit) = self.header_limits.check(&headers) {
             line.note(&limit);
             self.metrics.malformed();
-            return Err(Refused::Malformed(limit.into()));
+            return Err(Refused::Malformed(limit.into()).into());
         }
         let request = match Request::read(method, uri, version, headers, origin.client_ip()) {
             Ok(request) => request.with_id(Arc::clone(&line.request_id)),
-            Err(cause) => return Err(self.malformed(cause, line)),
+            Err(cause) => return Err(self.malformed(cause, line).into()),
         };
         line.path = Some(request.path().clone());
         let answer = self.engine.check_by(policies, &request, now);
         self.metrics.decided(&answer, policies);
         line.decided(&answer, policies);
         if let Some(refused) = self.count_failure(&answer, origin.counted(), line) {
-            // A pause would hold connections that others wait for; giving turns away slows a flood alone.
-            for _ in 0..TURNS_GIVEN {
-                tokio::task::yield_now().await;
-            }
-            return Err(Refused::Decided(reply::too_many(refused.retry_after)));
+            return Err(Later::GiveTurns(reply::too_many(refused.retry_after)).into());
         }
         self.observe(|observer| observer.decided(&request, &answer, policies));
         match answer {
             Answer::Permitted(permit) => Ok(Admitted { request, permit }),
-            Answer::Unauthenticated(_) => Err(Refused::Decided(reply::unauthenticated())),
-            Answer::Forbidden(forbidden) => {
-                let reply = explain(&request, &forbidden, policies).reply(&forbidden.id.to_string(), now);
-                if origin.is_ours()
-                    && (self.is_admin)(request.path().as_str())
-                    && let Err(late) = self.record(forbidden, request, now).await
-                {
-                    line.note(&late.message);
-                    return Err(Refused::Decided(late.reply(&line.request_id, now)));
-                }
-                Err(Refused::Decided(reply))
+            Answer::Unauthenticated(_) => Err(Refused::Decided(reply::unauthenticated()).into()),
+            Answer::Forbidden(denied) => {
+                let reply = explain(&request, &denied, policies).reply(&denied.id.to_string(), now);
+                Err(if origin.is_ours() && (self.is_admin)(request.path().as_str()) {
+                    Later::Record { denied, request, reply }.into()
+                } else {
+                    Refused::Decided(reply).into()
+                })
             }
         }
+    }
+
+    /// Does what has to be done before a refusal.
+    pub(super) async fn finish(&self, later: Later, now: Timestamp, line: &mut Line) -> Refused {
+        Refused::Decided(match later {
+            Later::GiveTurns(reply) => {
+                // A pause would hold connections that others wait for; giving turns away slows a flood alone.
+                for _ in 0..TURNS_GIVEN {
+                    tokio::task::yield_now().await;
+                }
+                reply
+            }
+            Later::Record { denied, request, reply } => match self.record(denied, request, now).await {
+                Ok(()) => reply,
+                Err(late) => {
+                    line.note(&late.message);
+                    late.reply(&line.request_id, now)
+                }
+            },
+        })
     }
 
     /// Takes note that a request can be read in two ways.

@@ -2,15 +2,17 @@
 //! permitted, together with the permit. Nothing else reaches a route.
 
 use super::access::Line;
-use super::body::RequestBody;
-use super::connection::Respond;
+use super::body::{BodyFault, RequestBody};
+use super::connection::{Respond, Responding};
 use super::forward_auth::ForwardAuth;
-use super::gate::{Admitted, Gate, Head, Origin, Refused};
+use super::gate::{Admitted, Gate, Halted, Head, Later, Origin, Refused};
 use super::limits::Limits;
+use crate::decision::PolicyVersion;
 use crate::front::reply::{self, Failure, Reply};
 use crate::front::{Clock, rebuild};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -23,7 +25,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use tower_service::Service;
 
 /// What stands before every route.
@@ -33,13 +35,42 @@ pub(super) struct Guard<S> {
     pub(super) routes: S,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
-    pub(super) tells_version: bool,
+    /// Absent where answers do not tell by which policies they were decided.
+    pub(super) version: Option<VersionHeader>,
     /// At which paths an answer bears the id that a client gave its request, and not its own.
     pub(super) echoes: fn(&str) -> bool,
 }
 
+/// The version of policies as a header tells it, made once for each.
+pub(super) struct VersionHeader(ArcSwap<(PolicyVersion, Option<HeaderValue>)>);
+
 /// An answer of ours, or of the routes.
 type Answered<B> = http::Response<Either<Full<Bytes>, B>>;
+
+/// What is known of a request from its beginning to its end.
+struct Asked {
+    now: Timestamp,
+    policies: Arc<PolicySet>,
+    line: Line,
+    /// The id that the answer bears in the place of the line's.
+    echoed: Option<HeaderValue>,
+    is_crowded: bool,
+}
+
+/// How far a request came at once.
+enum Begun<B> {
+    Answered(Answered<B>),
+    Refusing { later: Box<Later>, has_body: bool },
+    Called(Called<B>),
+}
+
+/// Routes that have not answered yet.
+struct Called<B> {
+    answer: Pin<Box<dyn Future<Output = Result<http::Response<B>, Infallible>> + Send>>,
+    fault: BodyFault,
+    /// Parsers differ over chunks more than over anything else, so that nothing may follow them.
+    is_chunked: bool,
+}
 
 impl<S, B> Respond for Guard<S>
 where
@@ -50,34 +81,33 @@ where
 {
     type Body = Either<Full<Bytes>, B>;
 
-    async fn respond(
-        &self,
+    /// Most requests are answered at once, before anything is set up for one that has to wait. They are gone when the
+    /// connection reads on, and its buffer is free for the next one.
+    fn respond(
+        self: &Arc<Self>,
         request: hyper::Request<Incoming>,
         peer: SocketAddr,
         is_crowded: bool,
-    ) -> Answered<B> {
+    ) -> Responding<Self::Body> {
         let now = (self.clock)();
         let mut line = Line::start(&request);
         let echoed =
             if (self.echoes)(request.uri().path()) { client_request_id(request.headers()) } else { None };
         echoed.iter().for_each(|id| line.asked_as(id));
         // One set of policies from here on: whatever is told of a request comes from the one that decided it.
-        let policies = self.gate.engine.policies();
-        let answered = catching(pin!(self.answer(request, peer, now, &policies, &mut line))).await;
-        let mut response = answered.unwrap_or_else(|| {
-            line.note(&"answering ended in a panic");
-            own(Failure::internal().reply(&line.request_id, now))
-        });
-        reply::complete(response.headers_mut(), &line.request_id);
-        if let Some(id) = echoed {
-            response.headers_mut().insert(reply::REQUEST_ID, id);
-        }
-        if self.tells_version {
-            reply::tell_version(response.headers_mut(), policies.version());
-        }
-        line.log(response.status(), &self.gate.metrics);
-        // While connections are short they are for live tokens: all others have to queue for each request.
-        if is_crowded && !line.is_authenticated() { reply::closing(response) } else { response }
+        let mut asked = Asked { now, policies: self.gate.engine.policies(), line, echoed, is_crowded };
+        let begun = catch_unwind(AssertUnwindSafe(|| self.begin(request, peer, &mut asked)));
+        let begun = match begun {
+            Ok(Begun::Answered(answered)) => return Responding::Now(self.end(answered, asked)),
+            Err(_) => return Responding::Now(self.end(asked.panicked(), asked)),
+            Ok(begun) => begun,
+        };
+        let guard = Arc::clone(self);
+        Responding::Later(Box::pin(async move {
+            let answered = catching(pin!(guard.go_on(begun, &mut asked))).await;
+            let answered = answered.unwrap_or_else(|| asked.panicked());
+            guard.end(answered, asked)
+        }))
     }
 }
 
@@ -86,82 +116,162 @@ where
     S: Service<http::Request<RequestBody>, Response = http::Response<B>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send,
+    B: Send + 'static,
 {
-    async fn answer(
-        &self,
-        request: hyper::Request<Incoming>,
-        peer: SocketAddr,
-        now: Timestamp,
-        policies: &Arc<PolicySet>,
-        line: &mut Line,
-    ) -> Answered<B> {
+    /// Answers a request as far as it can be without waiting.
+    fn begin(&self, request: hyper::Request<Incoming>, peer: SocketAddr, asked: &mut Asked) -> Begun<B> {
         let (head, body) = request.into_parts();
         if let Some(endpoint) = self.forward_auth.as_ref().filter(|endpoint| endpoint.is_asked(&head.uri)) {
             let has_body = !body.is_end_stream();
-            let decided_by = (now, policies);
-            return own(endpoint.answer(&self.gate, head, has_body, peer.ip(), decided_by, line).await);
+            let decided_by = (asked.now, &asked.policies);
+            return match endpoint.answer(&self.gate, head, has_body, peer.ip(), decided_by, &mut asked.line) {
+                Ok(reply) => Begun::Answered(own(reply)),
+                Err(later) => Begun::Refusing { later, has_body: false },
+            };
         }
         let uri = head.uri;
-        let asked = Head {
+        let head = Head {
             method: head.method,
             uri: &uri,
             version: head.version,
             headers: head.headers,
             origin: Origin::Peer(peer.ip()),
         };
-        let Admitted { request, permit } = match self.gate.admit(asked, now, policies, line).await {
+        let judged = self.gate.judge(head, asked.now, &asked.policies, &mut asked.line);
+        let Admitted { request, permit } = match judged {
             Ok(admitted) => admitted,
-            // After a request that can be read in two ways nobody knows where the next one begins.
-            Err(Refused::Malformed(failure)) => {
-                return own(reply::closing(failure.reply(&line.request_id, now)));
+            Err(Halted::Refused(refused)) => {
+                return Begun::Answered(asked.refuse(*refused, !body.is_end_stream()));
             }
-            // Reading a body that nobody asked for could take for ever.
-            Err(Refused::Decided(reply)) if !body.is_end_stream() => return own(reply::closing(reply)),
-            Err(Refused::Decided(reply)) => return own(reply),
+            Err(Halted::Waits(later)) => return Begun::Refusing { later, has_body: !body.is_end_stream() },
         };
         let Some(mut handed) = rebuild(request, uri) else {
-            return own(reply::closing(Failure::internal().reply(&line.request_id, now)));
+            return Begun::Answered(asked.close(&Failure::internal()));
         };
         handed.extensions_mut().insert(permit);
-        handed.extensions_mut().insert(Arc::clone(policies));
-        self.hand_on(handed, body, now, line).await
+        handed.extensions_mut().insert(Arc::clone(&asked.policies));
+        self.hand_on(handed, body, asked)
     }
 
     /// Calls the routes with the one spelling that was decided on.
-    async fn hand_on(
-        &self,
-        handed: http::Request<()>,
-        body: Incoming,
-        now: Timestamp,
-        line: &mut Line,
-    ) -> Answered<B> {
-        let closing = |failure: Failure, line: &mut Line| {
-            line.note(&failure.message);
-            own(reply::closing(failure.reply(&line.request_id, now)))
-        };
+    fn hand_on(&self, handed: http::Request<()>, body: Incoming, asked: &mut Asked) -> Begun<B> {
         let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if announced > self.limits.body_bytes {
-            return closing(Failure::from(super::BodyError::TooLarge), line);
+            return Begun::Answered(asked.close_with(super::BodyError::TooLarge.into()));
         }
-        // Parsers differ over chunks more than over anything else, so that nothing may follow them.
-        let is_chunked = handed.headers().contains_key(TRANSFER_ENCODING);
+        let is_chunked = !body.is_end_stream() && handed.headers().contains_key(TRANSFER_ENCODING);
         let (body, fault) = RequestBody::new(body, self.limits.body_bytes, self.limits.body_read_timeout);
-        let mut routes = self.routes.clone();
-        let called = async {
-            let Ok(()) = poll_fn(|cx| routes.poll_ready(cx)).await;
-            routes.call(handed.map(|()| body)).await
+        let (handed, mut routes) = (handed.map(|()| body), self.routes.clone());
+        // Whoever waits is asked again with a waker that wakes.
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut called = Called {
+            answer: if let Poll::Ready(Ok(())) = routes.poll_ready(&mut nobody) {
+                Box::pin(routes.call(handed))
+            } else {
+                Box::pin(async move {
+                    let Ok(()) = poll_fn(|cx| routes.poll_ready(cx)).await;
+                    routes.call(handed).await
+                })
+            },
+            fault,
+            is_chunked,
         };
-        let answered = tokio::time::timeout(self.limits.request_timeout, called).await;
-        // Whatever the routes made of half a body, the client is told that it was half.
-        if let Some(error) = fault.get() {
-            return closing(error.into(), line);
+        match called.answer.as_mut().poll(&mut nobody) {
+            Poll::Ready(answer) => Begun::Answered(called.end(Some(answer), asked)),
+            Poll::Pending => Begun::Called(called),
         }
-        match answered {
-            Ok(Ok(response)) if is_chunked => reply::closing(response).map(Either::Right),
-            Ok(Ok(response)) => response.map(Either::Right),
-            Err(_) => {
+    }
+
+    /// Waits for what could not be answered at once.
+    async fn go_on(&self, begun: Begun<B>, asked: &mut Asked) -> Answered<B> {
+        match begun {
+            Begun::Answered(answered) => answered,
+            Begun::Refusing { later, has_body } => {
+                let refused = self.gate.finish(*later, asked.now, &mut asked.line).await;
+                asked.refuse(refused, has_body)
+            }
+            Begun::Called(mut called) => {
+                let deadline = asked.line.started + self.limits.request_timeout;
+                let answer = tokio::time::timeout_at(deadline, called.answer.as_mut()).await;
+                called.end(answer.ok(), asked)
+            }
+        }
+    }
+}
+
+impl<S> Guard<S> {
+    /// Adds what every answer has, and logs it.
+    fn end<B>(&self, mut answered: Answered<B>, asked: Asked) -> Answered<B> {
+        let Asked { policies, line, echoed, is_crowded, .. } = asked;
+        reply::complete(answered.headers_mut(), &line.request_id);
+        if let Some(id) = echoed {
+            answered.headers_mut().insert(reply::REQUEST_ID, id);
+        }
+        if let Some(version) = self.version.as_ref().and_then(|version| version.of(policies.version())) {
+            answered.headers_mut().insert(reply::POLICY_VERSION, version);
+        }
+        line.log(answered.status(), &self.gate.metrics);
+        // While connections are short they are for live tokens: all others have to queue for each request.
+        if is_crowded && !line.is_authenticated() { reply::closing(answered) } else { answered }
+    }
+}
+
+impl VersionHeader {
+    pub(super) fn new(version: PolicyVersion) -> Self {
+        Self(ArcSwap::from_pointee((version, reply::version(version))))
+    }
+
+    fn of(&self, version: PolicyVersion) -> Option<HeaderValue> {
+        let known = self.0.load();
+        if known.0 == version {
+            return known.1.clone();
+        }
+        let value = reply::version(version);
+        self.0.store(Arc::new((version, value.clone())));
+        value
+    }
+}
+
+impl Asked {
+    fn refuse<B>(&self, refused: Refused, has_body: bool) -> Answered<B> {
+        match refused {
+            // After a request that can be read in two ways nobody knows where the next one begins.
+            Refused::Malformed(failure) => self.close(&failure),
+            // Reading a body that nobody asked for could take for ever.
+            Refused::Decided(reply) if has_body => own(reply::closing(reply)),
+            Refused::Decided(reply) => own(reply),
+        }
+    }
+
+    fn close<B>(&self, failure: &Failure) -> Answered<B> {
+        own(reply::closing(failure.reply(&self.line.request_id, self.now)))
+    }
+
+    /// The same, and the log tells it.
+    fn close_with<B>(&mut self, failure: Failure) -> Answered<B> {
+        self.line.note(&failure.message);
+        self.close(&failure)
+    }
+
+    fn panicked<B>(&mut self) -> Answered<B> {
+        self.line.note(&"answering ended in a panic");
+        own(Failure::internal().reply(&self.line.request_id, self.now))
+    }
+}
+
+impl<B> Called<B> {
+    /// What the client is told; `None` when the routes did not answer in time.
+    fn end(self, answer: Option<Result<http::Response<B>, Infallible>>, asked: &mut Asked) -> Answered<B> {
+        // Whatever the routes made of half a body, the client is told that it was half.
+        if let Some(error) = self.fault.get() {
+            return asked.close_with(error.into());
+        }
+        match answer {
+            Some(Ok(response)) if self.is_chunked => reply::closing(response).map(Either::Right),
+            Some(Ok(response)) => response.map(Either::Right),
+            None => {
                 let late = "the request was not answered in time; it may still take effect";
-                closing(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late), line)
+                asked.close_with(Failure::new(StatusCode::SERVICE_UNAVAILABLE, late))
             }
         }
     }

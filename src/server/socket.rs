@@ -10,6 +10,8 @@ use tokio::time::Sleep;
 /// The most that is read from a connection after its last answer.
 const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
 const LINGER_BUFFER_BYTES: usize = 8 * 1024;
+/// An answer of so few bytes is written in one piece: the system takes that faster than several pieces.
+const PIECE_MAX_BYTES: usize = 1024;
 
 /// A socket whose writes end in [`io::ErrorKind::TimedOut`] when no byte was accepted for the given time.
 pub(super) struct Socket<S> {
@@ -77,7 +79,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        let mut piece = [0; PIECE_MAX_BYTES];
+        let polled = match joined(slices, &mut piece) {
+            Some(piece) => Pin::new(&mut self.inner).poll_write(cx, piece),
+            None => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
+        };
         self.time(cx, polled)
     }
 
@@ -96,12 +102,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     }
 }
 
+/// All slices in one, when they fit.
+fn joined<'a>(slices: &[io::IoSlice<'_>], piece: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for slice in slices {
+        let start = end;
+        end += slice.len();
+        piece.get_mut(start..end)?.copy_from_slice(slice);
+    }
+    piece.get(..end)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt as _;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn slices_that_fit_are_one_piece_and_longer_ones_are_not() {
+        let joins = |lengths: &[usize]| {
+            let bytes: Vec<u8> = (0..lengths.iter().sum::<usize>()).map(|at| (at % 251) as u8).collect();
+            let mut rest = &*bytes;
+            let split = |length: &usize| {
+                let (slice, after) = rest.split_at(*length);
+                rest = after;
+                io::IoSlice::new(slice)
+            };
+            let slices: Vec<_> = lengths.iter().map(split).collect();
+            joined(&slices, &mut [0; PIECE_MAX_BYTES]).map(|piece| piece == bytes)
+        };
+        assert_eq!(joins(&[]), Some(true));
+        assert_eq!(joins(&[200, 0, PIECE_MAX_BYTES - 200]), Some(true));
+        assert_eq!(joins(&[200, PIECE_MAX_BYTES - 199]), None);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn write_to_a_peer_that_does_not_read_times_out() {

@@ -1,9 +1,9 @@
 //! The trace of which a request is a part, as W3C Trace Context tells it.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::fmt;
 
-const HEADER: &str = "traceparent";
+const HEADER: HeaderName = HeaderName::from_static("traceparent");
 /// `00-<32 digits>-<16 digits>-<2 digits>`; later versions may be longer.
 const LENGTH_BYTES: usize = 55;
 

@@ -42,7 +42,7 @@ where
             request.extensions_mut().insert(certificate);
         }
         async move {
-            let mut response = responder.respond(request, peer, is_crowded).await;
+            let Ok(mut response) = responder.respond(request, peer, is_crowded).await;
             // The field means nothing in HTTP/2: one request is no reason to end those beside it, as long as nobody
             // waits for a connection.
             let is_closing = response.headers_mut().remove(CONNECTION).is_some() && is_crowded;
