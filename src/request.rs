@@ -207,7 +207,7 @@ impl Request {
             return Err(Malformed::Method);
         }
         let host = host::agreed(uri, version, &headers)?;
-        let path = read_path(&method, uri)?;
+        let path = read_path(&method, uri, version)?;
         let query = uri.query().map(read_query).transpose()?;
         ambiguity::refuse(&method, uri, version, &headers)?;
         let credential = credential::take(&mut headers)?;
@@ -331,8 +331,12 @@ impl fmt::Debug for RequestParts {
     }
 }
 
-fn read_path(method: &Method, uri: &Uri) -> Result<CanonicalPath, Malformed> {
+fn read_path(method: &Method, uri: &Uri, version: Version) -> Result<CanonicalPath, Malformed> {
     let Some(target) = uri.path_and_query() else { return Err(Malformed::AuthorityForm) };
+    // HTTP/2 has the path in a field of its own. One that begins with its query is read as `/` by some.
+    if version > Version::HTTP_11 && target.as_str().starts_with('?') {
+        return Err(PathError::NotAbsolute.into());
+    }
     if target.as_str().len() > TARGET_MAX_BYTES {
         return Err(PathError::TooLong.into());
     }

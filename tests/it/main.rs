@@ -42,6 +42,8 @@ mod reference;
 #[cfg(feature = "cli")]
 mod rolegate;
 mod sandbox;
+#[cfg(feature = "tls")]
+mod secure;
 #[cfg(feature = "server")]
 mod server;
 mod store;

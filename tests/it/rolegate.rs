@@ -14,6 +14,7 @@ mod reload;
 #[cfg(unix)]
 mod shadow;
 mod store;
+mod tls;
 mod token_backup;
 mod token_scan;
 mod token_usage;
@@ -597,7 +598,7 @@ mod serving {
             while !told.contains("listening") {
                 assert!(out.read_line(&mut told).unwrap() > 0, "the server did not start: {told}");
             }
-            let address = told.rsplit("http://").next().unwrap().trim_end().to_owned();
+            let address = told.rsplit("://").next().unwrap().trim_end().to_owned();
             Self { process: child.id(), child, out, err, address, told, folder }
         }
 

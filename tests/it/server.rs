@@ -19,12 +19,15 @@ mod corpus_headers;
 mod corpus_paths;
 mod forward_auth;
 mod front;
+mod http2;
 #[cfg(feature = "tower")]
 mod fronts;
 mod look_up;
 mod policies;
 mod reload;
 mod reload_busy;
+#[cfg(feature = "tls")]
+mod tls;
 mod tokens;
 mod tokens_list;
 mod tokens_model;

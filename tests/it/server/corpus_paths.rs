@@ -50,7 +50,7 @@ const BEYOND_FILTERS: [(&str, Option<u16>, &str); 11] = [
 
 /// How a request gets to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Direct,
     /// A proxy tells of it in header fields.
     Forwarded,
@@ -58,17 +58,17 @@ enum Way {
     Appended,
 }
 
-struct Row {
-    id: &'static str,
+pub(super) struct Row {
+    pub id: &'static str,
     method: String,
-    target: Vec<u8>,
+    pub target: Vec<u8>,
     items: Vec<String>,
-    expected: &'static str,
-    why: &'static str,
+    pub expected: &'static str,
+    pub why: &'static str,
 }
 
-struct Fixture {
-    world: World,
+pub(super) struct Fixture {
+    pub world: World,
     user: Token,
     admin: Token,
     expired: Token,
@@ -95,14 +95,14 @@ impl Row {
         Self { id, method: expand(method), target: unescape(&expand(target)), items, expected, why }
     }
 
-    fn directive(&self, name: &str) -> Option<&str> {
+    pub(super) fn directive(&self, name: &str) -> Option<&str> {
         self.items.iter().find_map(|item| {
             let rest = item.strip_prefix('@')?.strip_prefix(name)?;
             if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
         })
     }
 
-    fn way(&self) -> Way {
+    pub(super) fn way(&self) -> Way {
         match self.directive("via") {
             None => Way::Direct,
             Some("fwd") => Way::Forwarded,
@@ -111,7 +111,7 @@ impl Row {
         }
     }
 
-    fn is_of_the_connection(&self) -> bool {
+    pub(super) fn is_of_the_connection(&self) -> bool {
         OF_THE_CONNECTION.iter().any(|name| self.directive(name).is_some())
     }
 
@@ -123,7 +123,15 @@ impl Row {
         path.strip_prefix("http://localhost").unwrap_or(path) != expand(canonical)
     }
 
-    fn has_tag(&self, tag: &str) -> bool {
+    pub(super) fn method_bytes(&self) -> Vec<u8> {
+        unescape(&self.method)
+    }
+
+    pub(super) fn host(&self) -> Vec<u8> {
+        unescape(self.directive("host").unwrap_or("localhost"))
+    }
+
+    pub(super) fn has_tag(&self, tag: &str) -> bool {
         self.why.starts_with(&format!("[{tag}]"))
     }
 }
@@ -132,6 +140,14 @@ impl Fixture {
     fn new() -> Self {
         Self::before(|engine| {
             let server = Server::new(Arc::new(engine)).with_limits(limits()).with_forward_auth(endpoint());
+            World::start_server(server, Behind::Upstream)
+        })
+    }
+
+    /// A server that speaks HTTP/2 as well.
+    pub(super) fn with_http2() -> Self {
+        Self::before(|engine| {
+            let server = Server::new(Arc::new(engine)).with_limits(limits()).with_cleartext_http2(true);
             World::start_server(server, Behind::Upstream)
         })
     }
@@ -174,7 +190,7 @@ impl Fixture {
     }
 
     /// The token that the row sends on its own.
-    fn token(&self, row: &Row) -> Option<&str> {
+    pub(super) fn token(&self, row: &Row) -> Option<&str> {
         match row.directive("token") {
             None => Some(self.user.secret.expose()),
             Some("none") => None,
@@ -182,6 +198,17 @@ impl Fixture {
             Some("unknown") => Some(self.unknown.expose()),
             Some(other) => panic!("`@token={other}` in {}", row.id),
         }
+    }
+
+    /// The header fields that the row adds.
+    pub(super) fn header_items(&self, row: &Row) -> Vec<Vec<u8>> {
+        let items = row.items.iter().filter(|item| !item.starts_with('@'));
+        items.map(|item| unescape(&self.name_tokens(item))).collect()
+    }
+
+    /// What is decided on a plain request for `path`, with the method and the token of the row.
+    pub(super) fn plain_decisions(&self, row: &Row, path: &str) -> Vec<Decided> {
+        self.plain(row, path).decided
     }
 
     fn name_tokens(&self, text: &str) -> String {
@@ -337,7 +364,7 @@ fn push_field(bytes: &mut Vec<u8>, name: &str, value: &[u8]) {
     bytes.extend(b"\r\n");
 }
 
-fn all_rows() -> Vec<Row> {
+pub(super) fn all_rows() -> Vec<Row> {
     rows(CORPUS, 6).iter().map(|cells| Row::parse(cells)).collect()
 }
 
