@@ -76,10 +76,15 @@ struct Exchange<R> {
     certificate: Option<ClientCertificate>,
 }
 
-/// Among the extensions of a request: its client has proven by a certificate to be one of those whom the operator
-/// lets in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ClientCertificate;
+/// Among the extensions of a request, where clients are asked for certificates: whether its client brought one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientCertificate {
+    /// A good one.
+    #[cfg(feature = "tls")]
+    Good,
+    /// None, which it may.
+    Missing,
+}
 
 /// Room for connections.
 #[derive(Clone)]

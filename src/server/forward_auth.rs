@@ -9,6 +9,7 @@ mod identity;
 mod told;
 
 use super::access::Line;
+use super::connection::ClientCertificate;
 use super::gate::{Admitted, Gate, Halted, Head, Later, Origin, Refused};
 use crate::front::reply::{self, Failure, Reply};
 use crate::network::{Network, Networks, PEER_PREFIX_MIN};
@@ -135,6 +136,13 @@ impl ForwardAuth {
             gate.metrics.malformed();
             line.note(&"a peer that is not listed asked at the forward-auth endpoint");
             let strange = "this address is not listed among the peers of the forward-auth endpoint";
+            return Ok(end(Failure::new(StatusCode::FORBIDDEN, strange).reply(&line.request_id, now)));
+        }
+        // Others may come without one. Who is believed has to prove that it is who it seems to be.
+        if asked.extensions.get() == Some(&ClientCertificate::Missing) {
+            gate.metrics.malformed();
+            line.note(&"a peer without a client certificate asked at the forward-auth endpoint");
+            let strange = "peers of the forward-auth endpoint need a client certificate";
             return Ok(end(Failure::new(StatusCode::FORBIDDEN, strange).reply(&line.request_id, now)));
         }
         let request::Parts { method, uri, mut headers, .. } = asked;

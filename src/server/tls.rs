@@ -121,6 +121,7 @@ pub struct Tls {
 /// The certificates, ready for use.
 struct InForce {
     config: Arc<ServerConfig>,
+    asks_clients: bool,
     expires: Timestamp,
 }
 
@@ -171,9 +172,10 @@ impl Tls {
         self.current.load().expires
     }
 
-    /// What a new connection begins with.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().config)
+    /// What a new connection begins with, and whether its client is asked for a certificate.
+    pub(super) fn begin(&self) -> (Arc<ServerConfig>, bool) {
+        let current = self.current.load();
+        (Arc::clone(&current.config), current.asks_clients)
     }
 }
 
@@ -233,7 +235,7 @@ impl InForce {
             vec![HTTP_1_1.to_vec()]
         };
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
-        Ok(Self { config: Arc::new(config), expires })
+        Ok(Self { config: Arc::new(config), asks_clients: material.clients.is_some(), expires })
     }
 }
 
@@ -444,12 +446,12 @@ pub(super) mod tests {
         let metrics = Metrics::new();
         let tls = Tls::new(&material(&made), NOW).unwrap();
         tls.count_in(&metrics);
-        let before = tls.config();
+        let before = tls.begin().0;
         let mixed = Made { certificate: made.certificate, key: other.key.clone() };
         tls.replace(&material(&mixed), NOW).unwrap_err();
-        assert!(Arc::ptr_eq(&before, &tls.config()));
+        assert!(Arc::ptr_eq(&before, &tls.begin().0));
         tls.replace(&material(&other), NOW).unwrap();
-        assert!(!Arc::ptr_eq(&before, &tls.config()));
+        assert!(!Arc::ptr_eq(&before, &tls.begin().0));
         let status = crate::server::PolicyStatus::loaded(crate::decision::PolicyVersion(1), NOW);
         let text = metrics.text(&status);
         for line in ["tls_reloads_total{outcome=\"replaced\"} 1", "tls_reloads_total{outcome=\"refused\"} 1"]

@@ -111,7 +111,9 @@ impl Transport {
             #[cfg(feature = "tls")]
             Opened::Tls(stream) => {
                 let (_, session) = stream.get_ref();
-                exchange.certificate = session.peer_certificates().map(|_| ClientCertificate);
+                if exchange.certificate.is_some() && session.peer_certificates().is_some() {
+                    exchange.certificate = Some(ClientCertificate::Good);
+                }
                 let stream = if is_http2(session.alpn_protocol()) {
                     http2(*stream, exchange).await
                 } else {
@@ -140,7 +142,9 @@ impl Transport {
                 return Err(OpenError::Plain(stream));
             }
             let socket = Socket::new(stream, exchange.limits.write_timeout);
-            let stream = TlsAcceptor::from(tls.config()).accept(socket).await?;
+            let (config, asks_clients) = tls.begin();
+            exchange.certificate = asks_clients.then_some(ClientCertificate::Missing);
+            let stream = TlsAcceptor::from(config).accept(socket).await?;
             return Ok(Opened::Tls(Box::new(stream)));
         }
         if self.is_http2_cleartext && begins_http2(&stream).await? {

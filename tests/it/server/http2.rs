@@ -20,6 +20,9 @@ const FRAME_MAX_BYTES: usize = 16_000;
 const OF_THE_CONNECTION: [&str; 5] =
     ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
+/// The fields of a request, those that begin with a colon among them.
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -93,12 +96,12 @@ fn field(name: &str, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// A request as HTTP/2 tells it.
-pub(super) fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Fields {
     let own = [(":method", method), (":scheme", "https"), (":authority", "localhost"), (":path", path)];
     own.iter().chain(more).map(|(name, value)| field(name, value.as_bytes())).collect()
 }
 
-fn fields_of(fixture: &Fixture, row: &Row) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn fields_of(fixture: &Fixture, row: &Row) -> Fields {
     let mut fields = vec![field(":method", &row.method_bytes()), field(":scheme", b"http")];
     if row.directive("nohost").is_none() {
         fields.push(field(":authority", &row.host()));
@@ -171,7 +174,7 @@ fn every_row_of_the_path_corpus_comes_to_the_same() {
 #[test]
 fn request_that_names_two_hosts_or_none_is_refused() {
     let fixture = Fixture::with_http2();
-    let ask = |change: &dyn Fn(&mut Vec<(Vec<u8>, Vec<u8>)>)| {
+    let ask = |change: &dyn Fn(&mut Fields)| {
         fixture.world.record.take();
         let mut fields = request("GET", "/public/a.css", &[]);
         change(&mut fields);
@@ -183,10 +186,10 @@ fn request_that_names_two_hosts_or_none_is_refused() {
     for (host, reached) in
         [("localhost", 1), ("LOCALHOST:443", 1), ("localhost:80", 0), ("other", 0), ("", 0)]
     {
-        let with_host = |fields: &mut Vec<_>| fields.push(field("host", host.as_bytes()));
+        let with_host = |fields: &mut Fields| fields.push(field("host", host.as_bytes()));
         assert_eq!(ask(&with_host), reached, "{host}");
         // In the place of the authority it is the only one, and has to be one.
-        let host_alone = |fields: &mut Vec<_>| {
+        let host_alone = |fields: &mut Fields| {
             fields.remove(2);
             fields.push(field("host", host.as_bytes()));
         };
@@ -199,11 +202,11 @@ fn request_that_names_two_hosts_or_none_is_refused() {
     assert_eq!(ask(&|fields| fields.insert(3, field(":path", b"/api/x"))), 0, "two paths");
     assert_eq!(ask(&|fields| fields.push(field(":path", b"/api/x"))), 0, "a second path behind the fields");
     for path in ["", "?x", "api/x", "*"] {
-        let other = |fields: &mut Vec<_>| fields[3] = field(":path", path.as_bytes());
+        let other = |fields: &mut Fields| fields[3] = field(":path", path.as_bytes());
         assert_eq!(ask(&other), 0, "{path:?}");
     }
     for authority in ["user@localhost", "localhost/x", "localhost:99999", "a b"] {
-        let other = |fields: &mut Vec<_>| fields[2] = field(":authority", authority.as_bytes());
+        let other = |fields: &mut Fields| fields[2] = field(":authority", authority.as_bytes());
         assert_eq!(ask(&other), 0, "{authority}");
     }
 }

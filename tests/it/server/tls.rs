@@ -1,5 +1,6 @@
 //! Real clients over TLS: both versions of HTTP, certificates that are replaced, and clients that have to bring one.
 
+use super::forward_auth::endpoint;
 use super::http2::{Ended, request, send};
 use super::world::{BEGINNING, Behind, World, engine, limits, policies};
 use crate::secure::{Authority, Client, Made, VERSIONS, ask, connect_by, first, last, self_signed, shown};
@@ -140,6 +141,33 @@ fn clients_bring_a_certificate_where_they_have_to_and_a_good_one_where_they_may(
                 assert_eq!(world.record.take().1.len(), usize::from(is_let_in));
             }
         }
+    }
+}
+
+#[test]
+fn peers_of_the_forward_auth_endpoint_bring_a_certificate_where_clients_may() {
+    let (made, ours) = (self_signed(), Authority::new());
+    let good = ours.sign();
+    let status = |material: &TlsMaterial, brings, protocols| {
+        let (world, _) = start_with(material, |server| server.with_forward_auth(endpoint()));
+        let client = Client { brings, protocols, ..Client::trusting(&made.certificate) };
+        if protocols == ["h2"] {
+            let asked = request("GET", "/forward-auth/open", &[]);
+            assert_eq!(send(&mut client.connect(world.address), &asked), Ended::Answered);
+            return world.record.take().0.len();
+        }
+        let answer = client.get(world.address, "/forward-auth/open").unwrap();
+        let decided = world.record.take().0.len();
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), decided == 1, "{answer}");
+        assert!(decided == 1 || answer.contains("need a client certificate"), "{answer}");
+        decided
+    };
+    let optional = asking(&made, ClientCertificates::Optional, &ours);
+    for protocols in [&["http/1.1"][..], &["h2"]] {
+        assert_eq!(status(&optional, None, protocols), 0);
+        assert_eq!(status(&optional, Some(&good), protocols), 1);
+        assert_eq!(status(&asking(&made, ClientCertificates::Required, &ours), Some(&good), protocols), 1);
+        assert_eq!(status(&material(&made), None, protocols), 1);
     }
 }
 
