@@ -64,6 +64,7 @@ pub struct AuditEntry<'a> {
 
 /// Who did something.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Actor<'a> {
     /// The holder of a live token, or whom an authenticator of the program knows.
     Principal(&'a Principal),
@@ -120,6 +121,7 @@ pub struct MemoryAudit {
 
 /// What [`MemoryAudit`] keeps of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recorded {
     /// When it happened.
     pub at: Timestamp,

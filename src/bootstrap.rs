@@ -74,6 +74,7 @@ pub enum Step {
 
 /// What an operator should know of a token that is not changed. Shown, it is one log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     /// The token is there as it is configured.
     Unchanged(TokenRecord),

@@ -93,6 +93,7 @@ pub struct Permit {
 
 /// A request that needs a live token and has none.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Challenge {
     /// By which the log finds this decision.
     pub id: DecisionId,
@@ -104,6 +105,7 @@ pub struct Challenge {
 
 /// A request of a live token that the policies do not permit.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Forbidden {
     /// By which the log finds this decision.
     pub id: DecisionId,

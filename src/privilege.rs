@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 /// Something that a token may have, and its use.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Privilege {
     /// The name of a permission, or the routes of a rule.
     pub name: String,
@@ -19,6 +20,7 @@ pub struct Privilege {
 
 /// How a token comes to a privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Grant {
     /// Its roles hold the permission.
     Permission,

@@ -100,6 +100,7 @@ pub enum Malformed {
 
 /// Why a query parameter cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueryError {
     /// The parameter is given more than once: programs differ in which one they take.
     #[error("the query parameter is given more than once")]
@@ -111,6 +112,7 @@ pub enum QueryError {
 
 /// Why a header field cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HeaderError {
     /// The field is given more than once: programs differ in which one they take.
     #[error("the header field is given more than once")]

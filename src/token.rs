@@ -53,6 +53,7 @@ pub struct Secret(Zeroizing<String>);
 
 /// Why a text cannot be a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SecretError {
     /// Shorter than an operator may choose.
     #[error("a token needs at least {CHOSEN_SECRET_MIN_CHARS} characters")]
@@ -95,6 +96,7 @@ pub struct RoleName(SmolStr);
 
 /// Why a text is not a role's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RoleNameError {
     /// No characters at all.
     #[error("a role needs a name")]

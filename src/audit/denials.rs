@@ -23,6 +23,7 @@ pub struct Denials {
 
 /// Denials that have no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeftOut {
     /// Whose; `None` where more were denied at once than are told apart.
     pub principal: Option<PrincipalId>,

@@ -124,6 +124,7 @@ pub enum AuditEvent<'a> {
 /// How what happened ended. A change has its entry before it is made: when it fails afterwards, a second entry
 /// says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AuditOutcome {
     /// It was done.
     Done,

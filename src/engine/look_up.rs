@@ -10,6 +10,7 @@ pub const LOOK_UPS_MAX: usize = 10_000;
 
 /// A secret that is, or was until lately, that of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KnownSecret {
     /// The token's number.
     pub id: TokenId,

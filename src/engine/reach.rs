@@ -24,6 +24,7 @@ const COMPARISONS_MAX: usize = 64;
 
 /// What a token would hand on without having it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BeyondReach {
     /// The first of it in words: routes as rules write them, permissions and roles.
     pub told: Arc<[String]>,

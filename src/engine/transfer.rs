@@ -29,6 +29,7 @@ pub enum ExportPosition {
 
 /// A part of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExportPage {
     /// Tokens.
     pub tokens: Vec<TokenRecord>,

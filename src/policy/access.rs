@@ -12,6 +12,7 @@ use crate::token::RoleName;
 
 /// A rule that is about a request, and by which of its routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Match {
     /// The rule.
     pub rule: RuleId,
@@ -23,6 +24,7 @@ pub struct Match {
 
 /// Everything that has a say about one subject, one method and one path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Access {
     /// The rules that allow, in their order.
     pub allow: Vec<Match>,

@@ -34,6 +34,7 @@ pub struct Diff {
 
 /// One change: the same for all its subjects, methods and paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Region {
     /// What changes.
     pub change: Change,
@@ -74,6 +75,7 @@ pub enum Change {
 
 /// Access that a new policy set opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gain {
     /// What is opened, to whom, and an example. Its rules of the new policy set are those that open it; whoever
     /// agrees with all of them agrees with the gain. There is at least one.
@@ -83,6 +85,7 @@ pub struct Gain {
 /// Policy sets that cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{location}: {reason}")]
+#[non_exhaustive]
 pub struct DiffError {
     /// The rule whose wildcards overlap with the most others.
     pub location: Location,

@@ -28,6 +28,7 @@ pub const EXPLAIN_NEAR_MAX: usize = 10;
 
 /// Why a request is decided as it is. Its text is for people.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Explanation<'p> {
     /// The decision: the one that [`PolicySet::decide`] makes.
     pub decision: Decision,
@@ -52,6 +53,7 @@ pub struct Explanation<'p> {
 
 /// A rule's part in a decision.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finding<'p> {
     /// The rule's number.
     pub id: RuleId,
@@ -68,6 +70,7 @@ pub struct Finding<'p> {
 
 /// What part a rule has in a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Part<'p> {
     /// It decided; with what its condition said, if it has one.
     Decided(Option<Asked>),
@@ -87,6 +90,7 @@ pub enum Part<'p> {
 
 /// What a condition said, and what it read to say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Asked {
     /// Whether it holds, or why it failed.
     pub result: Result<bool, String>,
@@ -107,6 +111,7 @@ pub struct Recall<'r> {
 
 /// Why a rule is not about a request, the least first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Obstacle<'p> {
     /// The rule excludes the request by this route.
     Excluded(&'p str),
@@ -124,6 +129,7 @@ pub enum Obstacle<'p> {
 
 /// What is odd about a request, so that no rule is about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Note {
     /// Rules cannot name the method; with the one that is probably meant.
     UnknownMethod(Option<&'static str>),

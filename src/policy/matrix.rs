@@ -17,6 +17,7 @@ pub const MATRIX_RULES_MAX: usize = 20_000;
 
 /// Every route that the policies name, and what every subject gets of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Matrix {
     /// The columns: a request without a token, a token without roles, and the roles by name.
     pub subjects: Vec<Subject>,
@@ -26,6 +27,7 @@ pub struct Matrix {
 
 /// A pattern, some of its methods, and what each subject gets of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MatrixRow {
     /// The paths.
     pub pattern: Pattern,
@@ -37,6 +39,7 @@ pub struct MatrixRow {
 
 /// What one subject gets of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cell {
     /// What it gets.
     pub kind: CellKind,
@@ -46,6 +49,7 @@ pub struct Cell {
 
 /// What a subject gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum CellKind {
     /// No rule is about it: denied.
     Nothing,

@@ -41,6 +41,7 @@ struct Opening {
 
 /// Why a line says nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpeningError {
     /// It has another form.
     #[error(

@@ -11,6 +11,7 @@ pub const READ_MAX_BYTES: usize = 256;
 
 /// One reading: what was read, and what it gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reading {
     /// What was read.
     pub fact: Fact,
@@ -20,6 +21,7 @@ pub struct Reading {
 
 /// Something that a condition can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fact {
     /// `request.method`
     Method,
@@ -53,6 +55,7 @@ pub enum Fact {
 
 /// What a reading gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Seen {
     /// `()`: there is no such thing.
     Nothing,

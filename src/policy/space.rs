@@ -30,6 +30,7 @@ pub struct PathClass {
     "the patterns overlap in too many ways, most of them with the wildcards of `{pattern}`: name the segments that are \
      meant, or take other patterns out"
 )]
+#[non_exhaustive]
 pub struct SpaceError {
     /// The pattern whose wildcards overlap with the most others.
     pub pattern: Pattern,

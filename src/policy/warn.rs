@@ -77,6 +77,7 @@ pub enum WarningCode {
 
 /// Something that is most likely not meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Warning {
     /// Its kind.
     pub code: WarningCode,

@@ -33,6 +33,7 @@ pub enum Excess {
 
 /// Requests that are granted and that the granter may not make.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ExcessRoutes {
     /// With which methods.
     pub methods: MethodSet,

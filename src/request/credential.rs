@@ -34,6 +34,7 @@ pub enum Credential {
 
 /// Why a credential cannot be a live token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unusable {
     /// Another scheme than `ApiKey`.
     #[error("the authorization scheme is not supported")]

@@ -19,6 +19,7 @@ pub struct Host {
 
 /// Why the `Host` header is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
     /// HTTP/1.1 without one, or HTTP/2 without one and without an authority in its target.
     #[error("the request has no `Host` header")]

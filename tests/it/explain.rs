@@ -30,7 +30,7 @@ fn fault(set: &PolicySet, request: &RequestModel) -> Result<Option<String>, Box<
     let told = findings.filter_map(|finding| match &finding.part {
         Part::Decided(asked) | Part::Overruled(asked) => asked.as_ref(),
         Part::Unmet(asked) | Part::Lifted(asked) => Some(asked),
-        Part::Agreed | Part::NotAsked | Part::Missed(_) => None,
+        _ => None,
     });
     let is_whole = explanation.deciding_left_out == 0 && explanation.near_left_out == 0;
     if is_whole && told.count() != decision.conditions.len() {

@@ -18,6 +18,7 @@ pub struct Import {
 
 /// What came of an import, in its order.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Imported {
     /// Of the tokens.
     pub tokens: Vec<ImportOutcome>,
@@ -27,6 +28,7 @@ pub struct Imported {
 
 /// What came of one token or digest; in a dry run, what would.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ImportOutcome {
     /// It was not there, and is now.
     Created,
