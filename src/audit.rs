@@ -10,7 +10,8 @@ mod event;
 pub mod file;
 
 pub use best_effort::{BestEffort, Loss};
-pub use denials::{DENIALS_AT_ONCE, DENIALS_EVERY, DENIED_TOKENS_MAX, Denials, LeftOut};
+pub use denials::{DENIALS_AT_ONCE, DENIALS_EVERY, DENIED_TOKENS_MAX};
+pub(crate) use denials::{Denials, LeftOut};
 pub use event::{AuditEvent, AuditOutcome, Change};
 
 use crate::time::Timestamp;

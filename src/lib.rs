@@ -38,13 +38,14 @@ pub mod policy;
 pub mod authenticator;
 pub mod store;
 pub mod tokens;
-pub mod uses;
+pub(crate) mod uses;
 pub mod privilege;
 pub mod audit;
 pub mod bootstrap;
 
 // the gate
 pub mod engine;
+#[cfg_attr(doctest, doc = include_str!("../docs/embedding.md"))]
 pub mod testing;
 
 // the edge

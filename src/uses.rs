@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The most pairs of a token and a rule that allowed it something whose use waits to be written. Where there is no room, a use
 /// counts for its token alone, and is lost, and counted as such, when that has none either.
-pub const WAITING_MAX: usize = 1_000_000;
+pub(crate) const WAITING_MAX: usize = 1_000_000;
 /// The longest name of a rule without a permission, in bytes: its routes.
 const NAME_MAX_BYTES: usize = 256;
 /// Each thread counts for itself, up to so many; further ones share.
@@ -28,7 +28,7 @@ const NO_RULE: u32 = u32::MAX;
 
 /// What was used since it was last taken.
 #[derive(Debug)]
-pub struct Uses {
+pub(crate) struct Uses {
     shards: [Mutex<Shard>; SHARDS],
     /// What was taken from the shards, or could not be written.
     gathered: Mutex<HashMap<TokenId, Usage>>,
@@ -76,7 +76,7 @@ impl Default for Uses {
 impl Uses {
     /// Counts a request that carried a live token, and by which rule it was allowed, if it was. The policies are those
     /// that made the decision.
-    pub fn count(&self, id: TokenId, decision: &Decision, policies: &Arc<PolicySet>, now: Timestamp) {
+    pub(crate) fn count(&self, id: TokenId, decision: &Decision, policies: &Arc<PolicySet>, now: Timestamp) {
         let rule = decision.is_allow().then(|| decision.rule()).flatten();
         let key = Key { id, rule: rule.map_or(NO_RULE, |rule| rule.0) };
         let mut shard = self.shard_of_thread().lock();
@@ -91,18 +91,18 @@ impl Uses {
     }
 
     /// How many pairs of a token and a rule have a use that waits to be written.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.shards.iter().for_each(|shard| self.add_up(&mut shard.lock()));
         self.waiting.load(Ordering::Relaxed)
     }
 
     /// How many uses were lost because too many waited.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Adds what waits to what the store tells of these tokens.
-    pub fn add_to(&self, tokens: &mut [Listed]) {
+    pub(crate) fn add_to(&self, tokens: &mut [Listed]) {
         self.gather();
         let gathered = self.gathered.lock();
         for Listed { record, usage } in tokens {
@@ -115,7 +115,7 @@ impl Uses {
     }
 
     /// Takes all that waits.
-    pub fn take(&self) -> Vec<TokenUse> {
+    pub(crate) fn take(&self) -> Vec<TokenUse> {
         self.gather();
         let gathered = mem::take(&mut *self.gathered.lock());
         self.waiting.fetch_sub(gathered.values().map(size).sum(), Ordering::Relaxed);
@@ -123,7 +123,7 @@ impl Uses {
     }
 
     /// Puts back what could not be written.
-    pub fn put_back(&self, uses: Vec<TokenUse>) {
+    pub(crate) fn put_back(&self, uses: Vec<TokenUse>) {
         let mut gathered = self.gathered.lock();
         uses.iter().for_each(|TokenUse { id, usage }| self.add(&mut gathered, *id, usage));
     }
@@ -226,7 +226,7 @@ fn size(usage: &Usage) -> usize {
 }
 
 /// The name under which the use of a rule is kept: that of its permission, or its routes.
-pub fn name_of(rule: &Rule) -> Arc<str> {
+pub(crate) fn name_of(rule: &Rule) -> Arc<str> {
     if let Some(permission) = &rule.permission {
         return Arc::clone(permission);
     }

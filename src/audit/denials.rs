@@ -15,7 +15,7 @@ pub const DENIED_TOKENS_MAX: usize = 1024;
 
 /// Which denials get an entry. It knows nothing but the time that it is told.
 #[derive(Debug, Default)]
-pub struct Denials {
+pub(crate) struct Denials {
     principals: HashMap<PrincipalId, Window>,
     /// Of principals that there was no place for.
     others: Uncounted,
@@ -23,14 +23,13 @@ pub struct Denials {
 
 /// Denials that have no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// Whose; `None` where more were denied at once than are told apart.
-    pub principal: Option<PrincipalId>,
+    pub(crate) principal: Option<PrincipalId>,
     /// How many.
-    pub count: u64,
+    pub(crate) count: u64,
     /// When the first of them was.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
 }
 
 /// The denials of one principal, from the first of them on.
@@ -49,7 +48,7 @@ struct Uncounted {
 
 impl Denials {
     /// Whether this denial gets an entry: then how many before it have none, which the entry is to say.
-    pub fn admit(&mut self, principal: &PrincipalId, now: Timestamp) -> Option<u64> {
+    pub(crate) fn admit(&mut self, principal: &PrincipalId, now: Timestamp) -> Option<u64> {
         if !self.principals.contains_key(principal) && self.principals.len() >= DENIED_TOKENS_MAX {
             self.principals.retain(|_, window| !window.is_over(now) || window.left_out.count > 0);
             if self.principals.len() >= DENIED_TOKENS_MAX {
@@ -70,7 +69,7 @@ impl Denials {
     }
 
     /// The entry of a denial could not be written: it and those that it was to tell of are left out after all.
-    pub fn put_back(&mut self, principal: Option<&PrincipalId>, count: u64, now: Timestamp) {
+    pub(crate) fn put_back(&mut self, principal: Option<&PrincipalId>, count: u64, now: Timestamp) {
         let has_room = self.principals.len() < DENIED_TOKENS_MAX;
         match principal.filter(|principal| has_room || self.principals.contains_key(*principal)) {
             // Its minute may be over and forgotten meanwhile: whose denials these are is not.
@@ -81,7 +80,7 @@ impl Denials {
 
     /// What nobody has told of until now, and no entry of the same token will: its minute is over. At the end of the
     /// program, `all` of it.
-    pub fn take_due(&mut self, now: Timestamp, all: bool) -> Vec<LeftOut> {
+    pub(crate) fn take_due(&mut self, now: Timestamp, all: bool) -> Vec<LeftOut> {
         let mut due = Vec::new();
         self.principals.retain(|principal, window| {
             if !all && !window.is_over(now) {

@@ -22,7 +22,7 @@ pub struct DenialEntry {
 
 impl Engine {
     /// The entry that is to tell of a denial, for the caller to record before it answers; `None` when the denials of
-    /// this principal are only counted for now, see [`crate::audit::Denials`]. Never waits.
+    /// this principal are only counted for now; see [`crate::audit::DENIALS_AT_ONCE`]. Never waits.
     pub fn denial_entry(
         self: &Arc<Self>,
         denied: Forbidden,
