@@ -260,6 +260,7 @@ fn uses_are_counted_of_tokens_alone() -> Outcome {
     let world = World::start()?;
     world.permit("GET", "/things", "alice reader")?;
     assert!(matches!(world.by_badge("/tokens/x", "alice reader")?, Answer::Forbidden(_)));
+    assert_eq!(world.engine.uses_waiting(), 0);
     world.engine.flush_uses()?;
     let permit = world.permit("GET", "/tokens/x", "alice admin")?;
     let bootstrap = world.engine.list(&permit)?.first().map(|token| token.id).ok_or("no token")?;
