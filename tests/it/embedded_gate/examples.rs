@@ -173,7 +173,7 @@ fn page_on_embedding_shows_what_the_examples_do() {
     let (_, section) = page.split_once("\n## Adapters\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let blocks: Vec<&str> =
-        section.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        section.split("```rs\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(blocks.len(), 3);
     for line in blocks.iter().flat_map(|block| block.lines()) {
         assert!(shown.contains(&line.trim()), "no example has `{line}`");
