@@ -252,7 +252,7 @@ impl<S: Fn(&TokenDigest) -> Result<bool, StoreError>> Planner<'_, S> {
             return Ok(());
         }
         let record = TokenRecord {
-            id: TokenId::generate_at(self.now)?,
+            id: TokenId::generate()?,
             digest: wanted.digest,
             kind: wanted.kind,
             origin: wanted.origin,
