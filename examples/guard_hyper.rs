@@ -4,20 +4,23 @@
 //! `cargo run --example guard_hyper --features tower`, then
 //! `curl -H "X-API-Key: a-token-that-this-program-chose" localhost:8081/hello`
 
+#[path = "guarded/opening.rs"]
+mod opening;
+#[path = "guarded/terminal.rs"]
+mod terminal;
+#[path = "guarded/uses.rs"]
+mod uses;
+
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rolegate::audit::MemoryAudit;
-use rolegate::bootstrap::{BootstrapBlock, Provision};
-use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
-use rolegate::store::memory::MemoryStore;
+use rolegate::Principal;
 use rolegate::tower::{GuardLayer, wall_clock};
-use rolegate::{Engine, Principal, RoleName, Secret};
 use std::convert::Infallible;
 use std::error::Error;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stderr};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,21 +36,10 @@ const POLICY: &str = r#"
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// What hyper reads of a head: the longest target and header fields that the gate lets through, and some.
 const BUFFER_MAX_BYTES: usize = 64 * 1024;
-/// How often the uses of tokens are written down. What was not written when the program dies is lost.
-const USES_WRITTEN_EVERY: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
-    let listener = TcpListener::bind(address).await?;
-    writeln!(stdout(), "listening  http://{}", listener.local_addr()?)?;
-    serve(listener, async {
-        // Without a signal handler the program still serves; it then ends without draining.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
-    .await
+    serve(terminal::listen().await?, terminal::interrupted()).await
 }
 
 /// Serves until `stop` ends.
@@ -55,11 +47,11 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
-    let engine = Arc::new(open()?);
+    let engine = Arc::new(opening::open(POLICY, wall_clock()())?);
     let guard = GuardLayer::before_routing(Arc::clone(&engine))
         .with_client_ip(|extensions| Some(extensions.get::<SocketAddr>()?.ip()));
 
-    let writing = tokio::spawn(write_uses(Arc::clone(&engine)));
+    let writing = tokio::spawn(uses::write_uses(Arc::clone(&engine)));
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
@@ -97,28 +89,4 @@ async fn serve_one(stream: TcpStream, peer: SocketAddr, guard: GuardLayer) {
 async fn answer(request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let name = request.extensions().get::<Principal>().map_or("nobody", |principal| &principal.name);
     Ok(http::Response::new(Full::from(format!("hello, {name}: this is {}\n", request.uri().path()))))
-}
-
-fn open() -> Result<Engine, Box<dyn Error>> {
-    let source = Source { name: Arc::from("guard.rhai"), text: POLICY.to_owned() };
-    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    let now = wall_clock()();
-    let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
-    let (secret, kind) = Secret::parse("a-token-that-this-program-chose")?;
-    let roles = vec![RoleName::parse("greeter")?];
-    let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
-    engine.provision(&Provision { bootstrap, declared: Vec::new() }, now)?;
-    Ok(engine)
-}
-
-/// The layer counts uses in memory. Writing them may wait for a disk, and so it has a thread for itself.
-async fn write_uses(engine: Arc<Engine>) {
-    let mut every = tokio::time::interval(USES_WRITTEN_EVERY);
-    loop {
-        every.tick().await;
-        let engine = Arc::clone(&engine);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || engine.flush_uses()).await {
-            let _nobody_reads_it = writeln!(stderr(), "uses wait on: {error}");
-        }
-    }
 }

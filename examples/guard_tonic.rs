@@ -3,17 +3,16 @@
 //!
 //! `cargo run --example guard_tonic --features tower` serves the health service, and calls it as three clients do.
 
-use rolegate::audit::MemoryAudit;
-use rolegate::bootstrap::{BootstrapBlock, Provision};
-use rolegate::policy::{PolicySet, RoleBindings, ScriptLimits, Source};
-use rolegate::store::memory::MemoryStore;
+#[path = "guarded/opening.rs"]
+mod opening;
+#[path = "guarded/uses.rs"]
+mod uses;
+
 use rolegate::tower::{GuardLayer, wall_clock};
-use rolegate::{Engine, RoleName, Secret};
 use std::error::Error;
-use std::io::{Write as _, stderr, stdout};
+use std::io::{Write as _, stdout};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
 use tonic::transport::{Endpoint, Server};
@@ -22,8 +21,6 @@ use tonic_health::pb::health_client::HealthClient;
 
 const POLICY: &str = r#"role("greeter").allow("POST /grpc.health.v1.Health/Check");"#;
 const TOKEN: &str = "a-token-that-this-program-chose";
-/// How often the uses of tokens are written down. What was not written when the program dies is lost.
-const USES_WRITTEN_EVERY: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -49,12 +46,12 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Box<dyn Error>> {
-    let engine = Arc::new(open()?);
+    let engine = Arc::new(opening::open(POLICY, wall_clock()())?);
     let guard = GuardLayer::before_routing(Arc::clone(&engine))
         .with_client_ip(|extensions| Some(extensions.get::<TcpConnectInfo>()?.remote_addr()?.ip()));
     let (_reporter, health) = tonic_health::server::health_reporter();
 
-    let writing = tokio::spawn(write_uses(Arc::clone(&engine)));
+    let writing = tokio::spawn(uses::write_uses(Arc::clone(&engine)));
     Server::builder()
         .layer(guard)
         .add_service(health)
@@ -87,28 +84,4 @@ fn request(token: Option<&'static str>) -> Result<tonic::Request<HealthCheckRequ
         request.metadata_mut().insert("x-api-key", token.parse()?);
     }
     Ok(request)
-}
-
-fn open() -> Result<Engine, Box<dyn Error>> {
-    let source = Source { name: Arc::from("guard.rhai"), text: POLICY.to_owned() };
-    let policies = PolicySet::load(&[source], &RoleBindings::default(), &ScriptLimits::default())?;
-    let now = wall_clock()();
-    let engine = Engine::open(Box::new(MemoryStore::new()), Box::new(MemoryAudit::new()), policies, now)?;
-    let (secret, kind) = Secret::parse(TOKEN)?;
-    let roles = vec![RoleName::parse("greeter")?];
-    let bootstrap = Some(BootstrapBlock { digest: secret.digest(), kind, roles, ttl: None });
-    engine.provision(&Provision { bootstrap, declared: Vec::new() }, now)?;
-    Ok(engine)
-}
-
-/// The layer counts uses in memory. Writing them may wait for a disk, and so it has a thread for itself.
-async fn write_uses(engine: Arc<Engine>) {
-    let mut every = tokio::time::interval(USES_WRITTEN_EVERY);
-    loop {
-        every.tick().await;
-        let engine = Arc::clone(&engine);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || engine.flush_uses()).await {
-            let _nobody_reads_it = writeln!(stderr(), "uses wait on: {error}");
-        }
-    }
 }

@@ -10,6 +10,7 @@ macro_rules! example {
     ($name:ident, $file:literal) => {
         #[path = $file]
         #[expect(dead_code, reason = "its `main` is for people; tests start what it starts")]
+        #[expect(clippy::duplicate_mod, reason = "the examples share some files")]
         mod $name;
     };
 }
