@@ -95,23 +95,8 @@ impl From<Later> for Halted {
 }
 
 impl Gate {
-    /// Decides on a request by these policies.
-    #[expect(dead_code, reason = "adapters that answer in a future of their own ask so")]
-    pub(super) async fn admit(
-        &self,
-        head: Head<'_>,
-        now: Timestamp,
-        policies: &Arc<PolicySet>,
-        line: &mut Line,
-    ) -> Result<Admitted, Refused> {
-        match self.judge(head, now, policies, line) {
-            Ok(admitted) => Ok(admitted),
-            Err(Halted::Refused(refused)) => Err(*refused),
-            Err(Halted::Waits(later)) => Err(self.finish(*later, now, line).await),
-        }
-    }
-
-    /// The same without waiting for anything: most requests are permitted, and those that are not mostly at once.
+    /// Decides on a request by these policies, without waiting for anything: most requests are permitted, and those that
+    /// are not mostly at once.
     pub(super) fn judge(
         &self,
         head: Head<'_>,

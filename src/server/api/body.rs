@@ -118,15 +118,20 @@ pub(super) fn missing(name: &str) -> Failure {
     Failure::bad_request(format!("the request body has no `{name}`"))
 }
 
-fn wrong_type(place: &str, value: &Value, expected: &str) -> Failure {
-    let found = match value {
+/// What a value is, as refusals of it say.
+pub(super) const fn kind(value: &Value) -> &'static str {
+    match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
-    };
+    }
+}
+
+fn wrong_type(place: &str, value: &Value, expected: &str) -> Failure {
+    let found = kind(value);
     Failure::bad_request(format!("the request body has {found} in `{place}`, but it takes {expected}"))
 }
 

@@ -1,6 +1,7 @@
 //! What is asked: read from JSON in which no object has a key twice. What the specification does not name is passed
 //! over, as it demands.
 
+use super::super::body::kind;
 use super::EVALUATIONS_MAX;
 use crate::front::reply::Failure;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -53,7 +54,7 @@ pub(super) fn read(body: &[u8]) -> Result<Object, Failure> {
     match serde_json::from_slice(body).map_err(wrong)? {
         Value::Object(object) => Ok(object),
         other => {
-            Err(Failure::bad_request(format!("the request body is {}, but it takes an object", what(&other))))
+            Err(Failure::bad_request(format!("the request body is {}, but it takes an object", kind(&other))))
         }
     }
 }
@@ -192,18 +193,7 @@ fn text<'b>(object: &'b Object, key: &str, place: &str) -> Result<Option<&'b str
 }
 
 fn wrong_type(place: &str, value: &Value, expected: &str) -> String {
-    format!("`{place}` is {}, but it takes {expected}", what(value))
-}
-
-const fn what(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
+    format!("`{place}` is {}, but it takes {expected}", kind(value))
 }
 
 /// Any JSON in which no object has a key twice.
